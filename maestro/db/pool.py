@@ -1,0 +1,70 @@
+"""One connection pool per process, and the one place where a lost database becomes our error."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from maestro.errors import DatabaseAway
+
+Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
+Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+# Class 08 is a lost connection, 57 an operator's intervention (shutdown, cancel): the server's, not the caller's.
+_AWAY_CLASSES = ("08", "57", "53")
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn what psycopg raises when PostgreSQL is away into `DatabaseAway`; let all else pass."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseAway from error
+    except psycopg.Error as error:
+        if error.sqlstate is None and not isinstance(
+            error, psycopg.OperationalError | psycopg.InterfaceError
+        ):
+            raise
+        if error.sqlstate is not None and error.sqlstate[:2] not in _AWAY_CLASSES:
+            raise
+        raise DatabaseAway from error
+
+
+@asynccontextmanager
+async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections; whoever waits longer than `wait` seconds gets `PoolTimeout`.
+
+    Opening does not wait for the server: a process starts while PostgreSQL is away and goes on when it comes.
+    """
+    pool: Pool = AsyncConnectionPool(
+        uri,
+        min_size=1,
+        max_size=size,
+        timeout=wait,
+        open=False,
+        # A connection that died in the pool (a restarted server) is replaced, not handed out.
+        check=AsyncConnectionPool.check_connection,
+        kwargs=_connection_options(),
+        name="maestro",
+    )
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def _connection_options() -> dict[str, Any]:
+    return {
+        "row_factory": dict_row,
+        "connect_timeout": 5,
+        # A dead peer is noticed within about half a minute even while a statement waits for it.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "options": "-c timezone=UTC",
+    }

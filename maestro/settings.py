@@ -1,0 +1,106 @@
+"""What the server processes read from their environment, each with its unit and its reason.
+
+Secrets are `SecretStr`: printing the settings shows stars. The worker has settings of its own
+(`maestro.worker.settings`), since a bot's pod knows neither the database nor Kubernetes.
+"""
+
+from functools import lru_cache
+from typing import Annotated
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SHARED_DEFAULT_QUEUE = "automation_jobs"
+
+
+class Settings(BaseSettings):
+    """The environment of operator, api, dispatcher and migrate: `MAESTRO_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="MAESTRO_", extra="ignore")
+
+    database_uri: SecretStr
+    """`postgresql://user:password@host:port/database`."""
+
+    database_pool_size: int = 8
+    """Connections per process at most. Two flushes of the hot path run side by side; the rest serves reads."""
+
+    broker_uri: SecretStr
+    """`amqp://user:password@host:port/vhost`; a vhost per release."""
+
+    broker_management_uri: SecretStr | None = None
+    """`http://user:password@host:15672`; absent: the broker's host and user at the usual port."""
+
+    worker_broker_host: str = ""
+    """host:port of the broker as worker pods reach it; empty: the one in `broker_uri`."""
+
+    worker_api_url: str = "http://maestro-api.maestro/api/v1"
+    """The api as worker pods reach it, up to and with /api/v1."""
+
+    admin_token: SecretStr = SecretStr("")
+    """The static bearer token; empty lets nobody in."""
+
+    worker_key: SecretStr = SecretStr("")
+    """The `X-Worker-API-Key`; empty lets nobody in."""
+
+    definitions_namespace: str = "maestro-bots"
+    """Where REST writes create their custom resources."""
+
+    watch_namespaces: Annotated[list[str], NoDecode] = Field(default_factory=lambda: ["maestro-bots"])
+    """Namespaces whose custom resources are served; `*` alone means the whole cluster."""
+
+    release_namespace: str = "maestro"
+    """Where Maestro itself runs; never a place for workers, whose pods could read its Secrets."""
+
+    runner_image: str = "maestro:dev"
+    """The image that runs inline scripts, and workers without an image of their own."""
+
+    runner_image_pull_policy: str = "IfNotPresent"
+
+    runner_image_pull_secrets: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Names of pull secrets in the workers' namespaces."""
+
+    shared_queues: Annotated[list[str], NoDecode] = Field(default_factory=lambda: [SHARED_DEFAULT_QUEUE])
+    """Queue names that automations of any namespace may use; all others belong to their first claimer's."""
+
+    default_time_zone: str = "UTC"
+    """IANA zone of a schedule that names none."""
+
+    sweep_seconds: float = 30
+    """Between two sweeps of the operator; drift is mended within two of them."""
+
+    log_level: str = "INFO"
+
+    api_port: int = 8000
+    health_port: int = 8081
+    """Where operator and dispatcher answer /healthz."""
+
+    body_limit: int = 1024 * 1024
+    """Bytes of a request body at most; more is answered with 413."""
+
+    @field_validator("watch_namespaces", "shared_queues", "runner_image_pull_secrets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @property
+    def management_uri(self) -> str:
+        """The management API's address with credentials, derived from the broker's when not given."""
+        if self.broker_management_uri:
+            return self.broker_management_uri.get_secret_value().rstrip("/")
+        parts = urlsplit(self.broker_uri.get_secret_value())
+        user, password = unquote(parts.username or "guest"), unquote(parts.password or "guest")
+        return f"http://{quote(user, safe='')}:{quote(password, safe='')}@{parts.hostname}:15672"
+
+    @property
+    def vhost(self) -> str:
+        """The broker's virtual host, `/` when the URI names none."""
+        return unquote(urlsplit(self.broker_uri.get_secret_value()).path[1:]) or "/"
+
+
+@lru_cache
+def settings() -> Settings:
+    """The process's settings, read once. Raises pydantic's ValidationError naming what is missing."""
+    return Settings()  # type: ignore[call-arg]  # filled from the environment
