@@ -1,0 +1,50 @@
+"""What e2e tests share; the pieces themselves are in `e2e.cluster`."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import RELEASE, Api, Kubectl, secret
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Kubectl:
+    return Kubectl()
+
+
+@pytest.fixture(scope="session")
+def release() -> Kubectl:
+    """kubectl in the release's own namespace."""
+    return Kubectl(RELEASE)
+
+
+@pytest.fixture(scope="session")
+def api() -> Api:
+    return Api(secret(f"{RELEASE}-auth", "admin-token"))
+
+
+@pytest.fixture(scope="session")
+def worker_key() -> str:
+    return secret(f"{RELEASE}-auth", "worker-key")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_namespace(kubectl: Kubectl) -> Iterator[None]:
+    """Whatever a killed run left in the tests' namespace goes first, and this run's things go at its end."""
+    clean = (
+        "delete",
+        "schedules.rps-maestro.io,automations.rps-maestro.io",
+        "--all",
+        "--wait=true",
+        "--timeout=120s",
+    )
+    kubectl(*clean)
+    yield
+    kubectl(*clean)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses."""
+    return f"e2e-{uuid.uuid4().hex[:8]}"
