@@ -1,0 +1,27 @@
+"""The Kubernetes API as plain JSON: kinds, and a small client whose errors are Maestro's own."""
+
+from maestro.kube.client import Kube
+from maestro.kube.kinds import (
+    AUTOMATION,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    SCHEDULE,
+    SECRET,
+    SERVICE_ACCOUNT,
+    Kind,
+    kind_of,
+)
+
+__all__ = [
+    "AUTOMATION",
+    "CONFIG_MAP",
+    "DEPLOYMENT",
+    "EVENT",
+    "SCHEDULE",
+    "SECRET",
+    "SERVICE_ACCOUNT",
+    "Kind",
+    "Kube",
+    "kind_of",
+]
