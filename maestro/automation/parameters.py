@@ -1,0 +1,90 @@
+"""The parameters a job runs with: what was given, over the automation's defaults, checked against its schema."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from maestro.errors import FieldError, ParametersRefused
+
+Entry = Mapping[str, Any]
+
+_BRAZILIAN_DATE = re.compile(r"\d{2}/\d{2}/\d{4}")
+
+
+def resolve(
+    schema: Sequence[Entry] | None, defaults: Mapping[str, Any] | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Merge, then check. Raises ParametersRefused with every field that is wrong.
+
+    Parameters that the schema does not name pass as they are: a bot may know more than its form.
+    """
+    merged = {**(defaults or {}), **given}
+    found = [(entry["name"], _fault(entry, merged.get(entry["name"]))) for entry in schema or ()]
+    refused = [FieldError(name, fault) for name, fault in found if fault]
+    if refused:
+        raise ParametersRefused(refused)
+    return merged
+
+
+def _fault(entry: Entry, value: object) -> str | None:
+    """What is wrong with a value, None when nothing is. Absent, null and empty are the same here."""
+    if value is None or value in ("", []):
+        return "is required" if entry.get("required") else None
+    match entry["type"]:
+        case "text":
+            return _text_fault(value)
+        case "date":
+            return _date_fault(value)
+        case "number":
+            return _number_fault(value)
+        case "boolean":
+            return None if isinstance(value, bool) else "must be true or false"
+        case "select":
+            return _select_fault(entry.get("options") or (), value)
+        case "list":
+            return _list_fault(entry.get("itemType", "text"), value)
+        case _:
+            return None  # a type of a later version: not ours to judge
+
+
+def _text_fault(value: object) -> str | None:
+    return None if isinstance(value, str) else "must be text"
+
+
+def _number_fault(value: object) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return None
+    return "must be a number, without quotes"
+
+
+def _date_fault(value: object) -> str | None:
+    return None if isinstance(value, str) and _is_date(value) else "must be a date: dd/mm/yyyy or yyyy-mm-dd"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        if _BRAZILIAN_DATE.fullmatch(text):
+            day, month, year = text.split("/")
+            date(int(year), int(month), int(day))
+        else:
+            datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _select_fault(options: Sequence[object], value: object) -> str | None:
+    if value in options and not isinstance(value, bool):
+        return None
+    return f"must be one of: {', '.join(map(str, options))}"
+
+
+def _list_fault(item_type: str, value: object) -> str | None:
+    if not isinstance(value, list):
+        return "must be a list"
+    check = _number_fault if item_type == "number" else _text_fault
+    for position, item in enumerate(value, start=1):
+        if fault := check(item):
+            return f"item {position} {fault}"
+    return None

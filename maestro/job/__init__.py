@@ -1,0 +1,1 @@
+"""Jobs: one execution of an automation each, from accepted to ended."""

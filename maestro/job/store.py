@@ -1,0 +1,248 @@
+"""Reads and writes jobs, on a connection of the caller's, who also commits.
+
+Writes take lists, one statement each, so that concurrent calls can share a commit; a list of starts, finishes
+or beats names each job at most once. A refused call gets its exception in the place of its answer: it
+harms no other of the same commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from maestro import jsontext
+from maestro.broker.message import Message
+from maestro.db import Connection, Statements
+from maestro.errors import AttemptSuperseded, Conflict, JobEnded, MaestroError, NotFound
+from maestro.job.message import message_of
+from maestro.job.model import ENDS, Filter, Finish, Job, LogLine, NewJob, NewLine, Start, Status
+
+_SQL = Statements(__package__)
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a sign of life."""
+
+    cancellation_requested: bool
+
+
+async def accept(conn: Connection, new: Sequence[NewJob]) -> list[Job]:
+    """Insert jobs, each owed a publication in 5 s, and return them in the order given.
+
+    A tick of a schedule (schedule_id, scheduled_for) that already has its job is left out.
+    """
+    # Made here, in order: a UUIDv7 counts on within the same millisecond.
+    ids = [uuid7() for _ in new]
+    cursor = await conn.execute(
+        _SQL["accept"],
+        {
+            "ids": ids,
+            "automation_ids": [job.automation_id for job in new],
+            "parameters": [jsontext.dump(job.parameters) for job in new],
+            "user_ids": [job.user_id for job in new],
+            "schedule_ids": [job.schedule_id for job in new],
+            "scheduled_for": [job.scheduled_for for job in new],
+        },
+    )
+    return [_job(row) for row in await cursor.fetchall()]
+
+
+async def messages_of(conn: Connection, ids: Sequence[UUID]) -> list[Message]:
+    """The messages of those among these jobs that are owed one."""
+    return [message_of(job) for job in await _by_ids(conn, ids) if job.publish_due_at is not None]
+
+
+async def claim_owed(conn: Connection, limit: int) -> list[Message]:
+    """Due debts, the oldest first, claimed for 30 s: publish them after the commit.
+
+    Only pending jobs of automations that are not suspended; what another dispatcher holds is passed over.
+    """
+    cursor = await conn.execute(_SQL["claim_owed"], {"limit": limit})
+    return [message_of(_job(row)) for row in await cursor.fetchall()]
+
+
+async def settle(conn: Connection, published: Sequence[Message]) -> int:
+    """Clear the debts of messages that the broker has and count them; a debt that changed since stays."""
+    cursor = await conn.execute(
+        _SQL["settle"],
+        {
+            "ids": [message.job_id for message in published],
+            "due_at": [message.due_at for message in published],
+        },
+    )
+    return cursor.rowcount
+
+
+async def start(conn: Connection, calls: Sequence[Start]) -> list[int | MaestroError]:
+    """Make the attempts and return their numbers; NotFound, JobEnded or Conflict where none can be made."""
+    cursor = await conn.execute(
+        _SQL["start"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
+    )
+    rows = {row["id"]: row for row in await cursor.fetchall()}
+    return [_started(rows[call.job_id]) for call in calls]
+
+
+def _started(row: Row) -> int | MaestroError:
+    if row["started"] or row["repeated"]:
+        return int(row["attempt"])
+    if row["status"] is None:
+        return _unknown(row["id"])
+    if row["status"] in ENDS:
+        return JobEnded(f"The job is {row['status']} already; acknowledge its message and take the next.")
+    return Conflict("Another attempt of this job is running; acknowledge this message and take the next.")
+
+
+async def append_lines(conn: Connection, lines: Sequence[NewLine]) -> list[int | MaestroError]:
+    """Keep log lines, each once, and return their ids in the order given; a resent line's is its first."""
+    cursor = await conn.execute(
+        _SQL["append_lines"],
+        {
+            "ids": [line.job_id for line in lines],
+            "tokens": [line.token for line in lines],
+            "seqs": [line.seq for line in lines],
+            "levels": [line.level for line in lines],
+            "messages": [line.message for line in lines],
+            "actionable": [line.actionable for line in lines],
+        },
+    )
+    answers = list(zip(await cursor.fetchall(), lines, strict=True))
+    resent = [(row, line) for row, line in answers if row["current"] and row["id"] is None]
+    first_ids = await _line_ids(conn, resent) if resent else {}
+    return [
+        first_ids[line.job_id, row["attempt"], line.seq]
+        if row["current"] and row["id"] is None
+        else _kept(row)
+        for row, line in answers
+    ]
+
+
+async def _line_ids(
+    conn: Connection, resent: Sequence[tuple[Row, NewLine]]
+) -> dict[tuple[UUID, int, int | None], int]:
+    """The ids that resent lines got the first time.
+
+    A statement of its own: the lines may have been committed after the first one began, unseen by it.
+    """
+    cursor = await conn.execute(
+        _SQL["line_ids"],
+        {
+            "ids": [line.job_id for _, line in resent],
+            "attempts": [row["attempt"] for row, _ in resent],
+            "seqs": [line.seq for _, line in resent],
+        },
+    )
+    return {(row["job_id"], row["attempt"], row["seq"]): row["id"] for row in await cursor.fetchall()}
+
+
+def _kept(row: Row) -> int | MaestroError:
+    if not row["known"]:
+        return _unknown(row["job_id"])
+    if not row["current"]:
+        return AttemptSuperseded()
+    return int(row["id"])
+
+
+async def finish(conn: Connection, calls: Sequence[Finish]) -> list[Status | MaestroError]:
+    """End the attempts and return each job's state.
+
+    The same content again is no error; other content, another attempt's call and a job never started are.
+    """
+    cursor = await conn.execute(
+        _SQL["finish"],
+        {
+            "ids": [call.job_id for call in calls],
+            "tokens": [call.token for call in calls],
+            "statuses": [call.status for call in calls],
+            "results": [call.result for call in calls],
+        },
+    )
+    rows = {row["id"]: row for row in await cursor.fetchall()}
+    return [_finished(rows[call.job_id], call) for call in calls]
+
+
+def _finished(row: Row, call: Finish) -> Status | MaestroError:
+    if row["finished"]:
+        return call.status
+    if row["status"] is None:
+        return _unknown(row["id"])
+    if not row["current"]:
+        return AttemptSuperseded()
+    if row["repeated"]:
+        return call.status
+    if row["status"] in ENDS:
+        return JobEnded(f"The job has ended as {row['status']}; its state and result never change.")
+    return Conflict("The job has not been started; call start first.")
+
+
+async def beat(conn: Connection, calls: Sequence[Start]) -> list[Beat | MaestroError]:
+    """Note signs of life of running attempts and tell each whether it should stop."""
+    cursor = await conn.execute(
+        _SQL["beat"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
+    )
+    rows = {row["id"]: row for row in await cursor.fetchall()}
+    return [_beaten(rows[call.job_id]) for call in calls]
+
+
+def _beaten(row: Row) -> Beat | MaestroError:
+    if not row["known"]:
+        return _unknown(row["id"])
+    if not row["current"]:
+        return AttemptSuperseded()
+    return Beat(row["cancellation_requested"])
+
+
+async def cancel(conn: Connection, job_id: UUID) -> Job:
+    """Cancel a pending job at once, ask a running one to stop. Raises NotFound or JobEnded."""
+    cursor = await conn.execute(_SQL["cancel"], {"ids": [job_id]})
+    changed = cursor.rowcount
+    job = await get(conn, job_id)
+    if not changed:
+        raise JobEnded(f"The job is {job.status} already; there is nothing left to cancel.")
+    return job
+
+
+async def get(conn: Connection, job_id: UUID) -> Job:
+    """One job. Raises NotFound."""
+    found = await _by_ids(conn, [job_id])
+    if not found:
+        raise _unknown(job_id)
+    return found[0]
+
+
+async def _by_ids(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
+    cursor = await conn.execute(_SQL["by_ids"], {"ids": list(ids)})
+    return [_job(row) for row in await cursor.fetchall()]
+
+
+async def list_page(conn: Connection, wanted: Filter, *, limit: int, offset: int) -> tuple[list[Job], int]:
+    """A page of the newest matching jobs, and how many match in all."""
+    values = {
+        "status": wanted.status,
+        "automation_id": wanted.automation_id,
+        "user_id": wanted.user_id,
+        "since": wanted.since,
+        "until": wanted.until,
+    }
+    cursor = await conn.execute(_SQL["page"], values | {"limit": limit, "offset": offset})
+    jobs = [_job(row) for row in await cursor.fetchall()]
+    total = await (await conn.execute(_SQL["total"], values)).fetchone()
+    return jobs, total["total"] if total else 0
+
+
+async def lines(conn: Connection, job_id: UUID, *, after: int, limit: int) -> list[LogLine]:
+    """Up to `limit` log lines with ids above `after`, the oldest first."""
+    cursor = await conn.execute(_SQL["lines"], {"id": job_id, "after": after, "limit": limit})
+    return [LogLine(**row) for row in await cursor.fetchall()]
+
+
+def _job(row: Row) -> Job:
+    return Job(**{**row, "status": Status(row["status"])})
+
+
+def _unknown(job_id: UUID) -> NotFound:
+    return NotFound(f"There is no job {job_id}.")
