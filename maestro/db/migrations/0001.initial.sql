@@ -11,6 +11,8 @@ CREATE TABLE automations (
     description      text        NOT NULL DEFAULT '',
     script_path      text        NOT NULL DEFAULT '',
     queue            text        NOT NULL, -- the effective queue, fixed at registration
+    queue_arguments  jsonb,                -- null: the contract's own
+    deletion_policy  text        NOT NULL DEFAULT 'Retain', -- what becomes of the queue when the resource goes
     parameter_schema jsonb,
     default_params   jsonb,
     suspended        boolean     NOT NULL DEFAULT false,
@@ -18,6 +20,7 @@ CREATE TABLE automations (
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
     retired_at       timestamptz,          -- the resource is gone; history stays, a namesake takes the row up again
+    cleared_at       timestamptz,          -- retired, and what it had at the broker is dealt with
     CONSTRAINT automations_name_key UNIQUE (namespace, name)
 );
 CREATE UNIQUE INDEX automations_display_name_key ON automations (namespace, display_name) WHERE retired_at IS NULL;
@@ -74,6 +77,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_newest ON jobs (created_at DESC, id DESC);
 CREATE INDEX jobs_by_automation ON jobs (automation_id, created_at DESC, id DESC);
 CREATE INDEX jobs_open ON jobs (automation_id, status) WHERE status IN ('pending', 'running');
+CREATE INDEX jobs_ended ON jobs (automation_id, completed_at DESC) WHERE completed_at IS NOT NULL;
 CREATE INDEX jobs_owed ON jobs (publish_due_at) WHERE publish_due_at IS NOT NULL;
 -- One job per schedule and nominal instant, however many dispatchers fire.
 CREATE UNIQUE INDEX jobs_tick_key ON jobs (schedule_id, scheduled_for) WHERE schedule_id IS NOT NULL;
