@@ -1,0 +1,1 @@
+"""When to run: cron expressions in time zones, their rows, and firing what is due."""
