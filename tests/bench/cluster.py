@@ -1,7 +1,7 @@
 """Figures of the main path on the development cluster: `make bench` prints them as a table.
 
 From apply to Ready (one object, and 1,000 at once), what an operator restart writes over those, and from
-execute to the start of an idle worker, by the service's and the API server's own records. Nothing is asserted.
+execute to the start of an idle worker, by the service's and the API server's records. Nothing is asserted.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def measure(rounds: int, count: int, show: Callable[[str], None] = print) -> Non
         show(_row("execute → start, idle worker", execute_to_start(kubectl, api, rounds)))
         created, ready = thousand(count)
         show(
-            f"\n{count} Automations with a queue each: created in {created:.1f} s, all Ready after {ready:.1f} s."
+            f"\n{count} Automations with a queue each: created in {created:.1f} s, Ready after {ready:.1f} s."
         )
         show(f"An operator restart over them wrote to {restart_writes(kubectl, release)} of them.")
     finally:
