@@ -1,0 +1,1 @@
+"""Automations: what can be run."""

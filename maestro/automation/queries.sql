@@ -1,0 +1,116 @@
+-- name: by_name
+-- The row of a resource, retired or only reserved included.
+SELECT * FROM automations WHERE namespace = %(namespace)s AND name = %(name)s;
+
+-- name: by_id
+-- One that can be used: neither retired nor only reserved.
+SELECT * FROM automations WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL;
+
+-- name: list_all
+-- All that can be used.
+SELECT * FROM automations WHERE retired_at IS NULL AND uid IS NOT NULL ORDER BY id;
+
+-- name: uncleared
+-- Retired ones whose queue and broker user nobody has dealt with yet.
+SELECT * FROM automations WHERE retired_at IS NOT NULL AND cleared_at IS NULL AND uid IS NOT NULL ORDER BY id;
+
+-- name: register
+-- Take up a resource. An older generation of the same object changes nothing and returns nothing. The queue is
+-- chosen once per object: an edit never moves it, a namesake made anew chooses again.
+INSERT INTO automations AS known
+    (namespace, name, uid, generation, display_name, description, script_path, queue, queue_arguments,
+     deletion_policy, parameter_schema, default_params, suspended, managed)
+VALUES
+    (%(namespace)s, %(name)s, %(uid)s, %(generation)s, %(display_name)s, %(description)s, %(script_path)s,
+     %(queue)s, %(queue_arguments)s, %(deletion_policy)s, %(parameter_schema)s, %(default_params)s,
+     %(suspended)s, %(managed)s)
+ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
+    uid = excluded.uid,
+    generation = excluded.generation,
+    display_name = excluded.display_name,
+    description = excluded.description,
+    script_path = excluded.script_path,
+    queue = CASE WHEN known.uid = excluded.uid THEN known.queue ELSE excluded.queue END,
+    queue_arguments = excluded.queue_arguments,
+    deletion_policy = excluded.deletion_policy,
+    parameter_schema = excluded.parameter_schema,
+    default_params = excluded.default_params,
+    suspended = excluded.suspended,
+    managed = excluded.managed,
+    updated_at = now(),
+    retired_at = NULL,
+    cleared_at = NULL
+WHERE known.uid IS DISTINCT FROM excluded.uid OR known.generation <= excluded.generation
+RETURNING *;
+
+-- name: claim_queue
+-- The namespace a queue's name belongs to, from now on this one if it was free. (The no-op update makes the
+-- holder's row come back.)
+INSERT INTO queue_claims (queue, namespace) VALUES (%(queue)s, %(namespace)s)
+ON CONFLICT (queue) DO UPDATE SET queue = excluded.queue
+RETURNING namespace;
+
+-- name: holder
+-- Who has this display name.
+SELECT name FROM automations
+WHERE namespace = %(namespace)s AND display_name = %(display_name)s AND retired_at IS NULL;
+
+-- name: reserve
+-- Take the names for a resource that is about to be created.
+INSERT INTO automations AS known (namespace, name, display_name, queue)
+VALUES (%(namespace)s, %(name)s, %(display_name)s, '')
+RETURNING id;
+
+-- name: unreserve
+-- Give up a reservation whose resource could not be created.
+DELETE FROM automations WHERE id = %(id)s AND uid IS NULL;
+
+-- name: drop_stale_reservations
+-- Reservations whose maker died before it created the resource.
+DELETE FROM automations WHERE uid IS NULL AND created_at < now() - interval '10 minutes';
+
+-- name: retire
+-- The resource is gone.
+UPDATE automations SET retired_at = now(), updated_at = now()
+WHERE namespace = %(namespace)s AND name = %(name)s AND uid IS NOT NULL AND retired_at IS NULL
+RETURNING *;
+
+-- name: cancel_orphans
+-- Pending jobs of retired automations end here; running ones may finish. Locked in order, as all who take several
+-- jobs do.
+WITH doomed AS (
+    SELECT jobs.id FROM jobs JOIN automations ON automations.id = jobs.automation_id
+    WHERE automations.retired_at IS NOT NULL AND jobs.status = 'pending'
+    ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
+)
+UPDATE jobs SET
+    status = 'canceled', completed_at = now(), publish_due_at = NULL,
+    result = jsonb_build_object('error', 'The automation was deleted before this job started.',
+                                'reason', 'AUTOMATION_DELETED')
+FROM doomed WHERE jobs.id = doomed.id AND jobs.status = 'pending';
+
+-- name: cleared
+-- Its queue and broker user are dealt with.
+UPDATE automations SET cleared_at = now() WHERE id = %(id)s AND retired_at IS NOT NULL;
+
+-- name: queue_users
+-- How many automations in use share this queue.
+SELECT count(*) AS users FROM automations WHERE queue = %(queue)s AND retired_at IS NULL AND uid IS NOT NULL;
+
+-- name: run_facts
+-- What the status of each automation in use tells of its jobs.
+SELECT automations.namespace, automations.name,
+       coalesce(open.pending, 0) AS pending, coalesce(open.running, 0) AS running,
+       last.status AS last_status, last.completed_at AS last_finished_at
+FROM automations
+LEFT JOIN (
+    SELECT automation_id, count(*) FILTER (WHERE status = 'pending') AS pending,
+           count(*) FILTER (WHERE status = 'running') AS running
+    FROM jobs WHERE status IN ('pending', 'running') GROUP BY automation_id
+) AS open ON open.automation_id = automations.id
+LEFT JOIN LATERAL (
+    SELECT status, completed_at FROM jobs
+    WHERE jobs.automation_id = automations.id AND completed_at IS NOT NULL
+    ORDER BY completed_at DESC LIMIT 1
+) AS last ON true
+WHERE automations.retired_at IS NULL AND automations.uid IS NOT NULL;

@@ -1,0 +1,217 @@
+"""Automations in PostgreSQL. Api and operator both register; the operator alone retires."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.errors import DataError, UniqueViolation
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from maestro.automation.model import Automation, Definition, definition_of, effective_queue
+from maestro.db import Connection, Statements
+from maestro.errors import NameTaken, NotFound, SpecRefused
+
+_sql = Statements(__package__)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What an automation's status tells of its jobs."""
+
+    namespace: str
+    name: str
+    pending: int
+    running: int
+    last_status: str | None
+    last_finished_at: datetime | None
+
+
+async def register(
+    conn: Connection, resource: Mapping[str, Any], *, shared_queues: Collection[str]
+) -> Automation:
+    """Take up an Automation resource, as often as one likes; an older generation changes nothing.
+
+    Raises NameTaken naming the displayName's holder, SpecRefused with the reason QueueNameTaken (the queue
+    belongs to another namespace), WorkerOnSharedQueue (its worker would take other automations' jobs) or
+    UnstorableSpec. What was registered before stays as it was then.
+    """
+    definition = definition_of(resource)
+    known = await by_name(conn, definition.namespace, definition.name)
+    if known and _is_current(known, definition):
+        return known
+    queue = _queue_of(known, definition)
+    _refuse_shared_worker(definition, queue, shared_queues)
+    try:
+        async with conn.transaction():
+            await _claim(conn, queue, definition.namespace, shared_queues)
+            registered = await _upsert(conn, definition, queue)
+    except UniqueViolation:
+        raise await _name_taken(conn, definition.namespace, definition.display_name) from None
+    except DataError as error:
+        raise SpecRefused(
+            "UnstorableSpec", f"PostgreSQL can't store this spec ({error}); take such characters out of it."
+        ) from error
+    return registered or await _registered(conn, definition)
+
+
+async def retire(conn: Connection, namespace: str, name: str) -> Automation | None:
+    """The resource is gone: its pending jobs are canceled, its row stays. None when there never was one.
+
+    A row retired earlier is returned as it is, so that what is left to clear can be cleared.
+    """
+    async with conn.transaction():
+        async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+            await cursor.execute(_sql["retire"], {"namespace": namespace, "name": name})
+            retired = await cursor.fetchone()
+        await conn.execute(_sql["cancel_orphans"])
+    known = retired or await by_name(conn, namespace, name)
+    return known if known and known.uid else None
+
+
+async def cancel_orphans(conn: Connection) -> int:
+    """Cancel pending jobs that slipped in while their automation was retired; how many they were."""
+    return (await conn.execute(_sql["cancel_orphans"])).rowcount
+
+
+async def reserve(conn: Connection, namespace: str, name: str, display_name: str) -> int:
+    """Take the names for a resource about to be created, and return the id it will have.
+
+    Raises NameTaken naming the holder.
+    """
+    names = {"namespace": namespace, "name": name, "display_name": display_name}
+    try:
+        async with conn.transaction():
+            row = await (await conn.execute(_sql["reserve"], names)).fetchone()
+    except UniqueViolation as error:
+        if error.diag.constraint_name == "automations_name_key":
+            raise NameTaken(
+                f"An Automation named {name} exists or existed in {namespace}; try again."
+            ) from None
+        raise await _name_taken(conn, namespace, display_name) from None
+    assert row is not None  # INSERT … RETURNING  # noqa: S101
+    return int(row["id"])
+
+
+async def unreserve(conn: Connection, automation_id: int) -> None:
+    """Give up a reservation; one that a resource has taken up meanwhile stays."""
+    await conn.execute(_sql["unreserve"], {"id": automation_id})
+
+
+async def drop_stale_reservations(conn: Connection) -> int:
+    """Drop reservations whose maker died; how many they were."""
+    return (await conn.execute(_sql["drop_stale_reservations"])).rowcount
+
+
+async def get(conn: Connection, automation_id: int) -> Automation:
+    """Raises NotFound when there is none in use with this id."""
+    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+        await cursor.execute(_sql["by_id"], {"id": automation_id})
+        found = await cursor.fetchone()
+    if found is None:
+        raise NotFound(f"There is no automation {automation_id}.")
+    return found
+
+
+async def by_name(conn: Connection, namespace: str, name: str) -> Automation | None:
+    """The row of a resource, retired ones and reservations included."""
+    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+        await cursor.execute(_sql["by_name"], {"namespace": namespace, "name": name})
+        return await cursor.fetchone()
+
+
+async def list_all(conn: Connection) -> list[Automation]:
+    """All in use, by id."""
+    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+        await cursor.execute(_sql["list_all"])
+        return await cursor.fetchall()
+
+
+async def uncleared(conn: Connection) -> list[Automation]:
+    """Retired ones whose queue and broker user nobody has dealt with yet."""
+    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+        await cursor.execute(_sql["uncleared"])
+        return await cursor.fetchall()
+
+
+async def cleared(conn: Connection, automation_id: int) -> None:
+    """Note that what a retired automation had at the broker is dealt with."""
+    await conn.execute(_sql["cleared"], {"id": automation_id})
+
+
+async def queue_users(conn: Connection, queue: str) -> int:
+    """How many automations in use publish to this queue."""
+    row = await (await conn.execute(_sql["queue_users"], {"queue": queue})).fetchone()
+    return int(row["users"]) if row else 0
+
+
+async def run_facts(conn: Connection) -> list[RunFacts]:
+    """The jobs of each automation in use, counted."""
+    async with conn.cursor(row_factory=class_row(RunFacts)) as cursor:
+        await cursor.execute(_sql["run_facts"])
+        return await cursor.fetchall()
+
+
+def _is_current(known: Automation, definition: Definition) -> bool:
+    return (
+        known.uid == definition.uid and known.generation >= definition.generation and known.retired_at is None
+    )
+
+
+def _queue_of(known: Automation | None, definition: Definition) -> str:
+    """Chosen once per object: an edit never moves it."""
+    if known and known.uid == definition.uid:
+        return known.queue
+    return effective_queue(definition)
+
+
+def _refuse_shared_worker(definition: Definition, queue: str, shared_queues: Collection[str]) -> None:
+    if definition.worker is None or queue not in shared_queues:
+        return
+    raise SpecRefused(
+        "WorkerOnSharedQueue",
+        f"The queue {queue} carries other automations' jobs, which this worker would take. A queue never "
+        "changes: delete this Automation and apply it again with its worker, without queueName or with "
+        "another one.",
+    )
+
+
+async def _claim(conn: Connection, queue: str, namespace: str, shared_queues: Collection[str]) -> None:
+    if queue in shared_queues:
+        return
+    row = await (await conn.execute(_sql["claim_queue"], {"queue": queue, "namespace": namespace})).fetchone()
+    if row and row["namespace"] != namespace:
+        raise SpecRefused(
+            "QueueNameTaken",
+            f"The queue name {queue} belongs to the namespace {row['namespace']}. Choose another queueName, "
+            "or have the name added to the chart's queues.shared.",
+            condition="QueueReady",
+        )
+
+
+async def _upsert(conn: Connection, definition: Definition, queue: str) -> Automation | None:
+    values: dict[str, Any] = asdict(definition) | {"queue": queue, "managed": definition.worker is not None}
+    del values["worker"], values["queue_name"]
+    for name in ("queue_arguments", "parameter_schema", "default_params"):
+        values[name] = None if values[name] is None else Jsonb(values[name])
+    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+        await cursor.execute(_sql["register"], values)
+        return await cursor.fetchone()
+
+
+async def _registered(conn: Connection, definition: Definition) -> Automation:
+    """What a newer generation, taken up meanwhile by someone else, left."""
+    known = await by_name(conn, definition.namespace, definition.name)
+    assert known is not None  # rows are never deleted once a resource took them up  # noqa: S101
+    return known
+
+
+async def _name_taken(conn: Connection, namespace: str, display_name: str) -> NameTaken:
+    row = await (
+        await conn.execute(_sql["holder"], {"namespace": namespace, "display_name": display_name})
+    ).fetchone()
+    holder = f"the Automation {row['name']}" if row else "another Automation"
+    return NameTaken(
+        f"The displayName {display_name!r} is taken by {holder} in {namespace}; choose another one."
+    )

@@ -1,0 +1,138 @@
+"""Automations in a real PostgreSQL."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from uuid_utils.compat import uuid7
+
+from maestro.automation import store
+from maestro.automation.model import Automation
+from maestro.db import Connection, open_pool
+from maestro.errors import NameTaken, NotFound, SpecRefused
+
+SHARED = ["automation_jobs"]
+
+
+def resource(name: str, *, uid: str = "u1", generation: int = 1, **spec: Any) -> dict[str, Any]:
+    metadata = {
+        "namespace": spec.pop("namespace", "bots"),
+        "name": name,
+        "uid": uid,
+        "generation": generation,
+    }
+    return {"metadata": metadata, "spec": spec}
+
+
+@pytest.fixture
+async def conn(database_uri: str) -> Any:
+    async with open_pool(database_uri, size=2) as pool, pool.connection() as connection:
+        yield connection
+
+
+async def register(conn: Connection, body: dict[str, Any]) -> Automation:
+    return await store.register(conn, body, shared_queues=SHARED)
+
+
+async def test_registering_twice_is_one_row(conn: Connection) -> None:
+    first = await register(conn, resource("a", description="reads"))
+    again = await register(conn, resource("a", description="reads"))
+    assert first == again
+    assert (first.display_name, first.description, first.queue) == ("a", "reads", "automation_jobs")
+
+
+async def test_an_older_generation_changes_nothing(conn: Connection) -> None:
+    await register(conn, resource("a", generation=3, description="new"))
+    assert (await register(conn, resource("a", generation=2, description="old"))).description == "new"
+
+
+async def test_a_namesake_keeps_the_id_and_chooses_its_queue_anew(conn: Connection) -> None:
+    first = await register(conn, resource("a"))
+    await store.retire(conn, "bots", "a")
+    again = await register(conn, resource("a", uid="u2", queueName="own"))
+    assert (again.id, again.queue, again.retired_at) == (first.id, "own", None)
+
+
+async def test_an_edit_never_moves_the_queue(conn: Connection) -> None:
+    await register(conn, resource("a"))
+    assert (await register(conn, resource("a", generation=2, queueName="late"))).queue == "automation_jobs"
+
+
+async def test_a_taken_display_name_names_its_holder(conn: Connection) -> None:
+    await register(conn, resource("a", displayName="Fetch"))
+    with pytest.raises(NameTaken, match="the Automation a in bots"):
+        await register(conn, resource("b", uid="u2", displayName="Fetch"))
+    await register(conn, resource("b", uid="u2", displayName="Fetch", namespace="other"))
+    await store.retire(conn, "bots", "a")
+    await register(conn, resource("b", uid="u2", displayName="Fetch"))
+
+
+async def test_a_queue_belongs_to_its_first_namespace(conn: Connection) -> None:
+    await register(conn, resource("a", queueName="invoices"))
+    await register(conn, resource("b", uid="u2", queueName="invoices"))
+    with pytest.raises(SpecRefused, match="belongs to the namespace bots") as refused:
+        await register(conn, resource("a", uid="u3", queueName="invoices", namespace="other"))
+    assert (refused.value.reason, refused.value.condition) == ("QueueNameTaken", "QueueReady")
+    await register(conn, resource("a", uid="u3", queueName="automation_jobs", namespace="other"))
+
+
+async def test_a_worker_on_a_shared_queue_is_refused(conn: Connection) -> None:
+    await register(conn, resource("a"))
+    with pytest.raises(SpecRefused, match="other automations' jobs"):
+        await register(conn, resource("a", generation=2, worker={"script": "x"}))
+    assert (await register(conn, resource("b", uid="u2", worker={"script": "x"}))).queue == "bots.b"
+
+
+async def test_what_postgresql_cannot_store_is_refused(conn: Connection) -> None:
+    with pytest.raises(SpecRefused, match="can't store"):
+        await register(conn, resource("a", defaultParams={"x": "\u0000"}))
+    await register(conn, resource("a"))
+
+
+async def test_retiring_cancels_what_is_pending_only(conn: Connection, database: psycopg.Connection) -> None:
+    known = await register(conn, resource("a"))
+    await conn.commit()
+    for status in ("pending", "running"):
+        database.execute(
+            "INSERT INTO jobs (id, automation_id, status) VALUES (%s, %s, %s)", (uuid7(), known.id, status)
+        )
+    retired = await store.retire(conn, "bots", "a")
+    await conn.commit()
+    assert retired is not None
+    assert retired.retired_at is not None
+    found = database.execute("SELECT status, result->>'reason' FROM jobs ORDER BY id").fetchall()
+    assert found == [("canceled", "AUTOMATION_DELETED"), ("running", None)]
+    with pytest.raises(NotFound):
+        await store.get(conn, known.id)
+    assert [row.id for row in await store.uncleared(conn)] == [known.id]
+    await store.cleared(conn, known.id)
+    assert await store.uncleared(conn) == []
+    assert await store.retire(conn, "bots", "never") is None
+
+
+async def test_a_reservation_becomes_the_resource(conn: Connection) -> None:
+    reserved = await store.reserve(conn, "bots", "a-x1", "Fetch")
+    with pytest.raises(NameTaken):
+        await store.reserve(conn, "bots", "b-x2", "Fetch")
+    with pytest.raises(NotFound):
+        await store.get(conn, reserved)
+    assert (await register(conn, resource("a-x1", displayName="Fetch"))).id == reserved
+    await store.unreserve(conn, reserved)
+    assert (await store.get(conn, reserved)).display_name == "Fetch"
+
+
+async def test_an_unreserved_name_is_free_again(conn: Connection) -> None:
+    await store.unreserve(conn, await store.reserve(conn, "bots", "a-x1", "Fetch"))
+    await store.reserve(conn, "bots", "b-x2", "Fetch")
+
+
+async def test_run_facts_count_jobs(conn: Connection, database: psycopg.Connection) -> None:
+    known = await register(conn, resource("a"))
+    await conn.commit()
+    for status, ended in (("pending", None), ("completed", "2026-01-01"), ("failed", "2026-01-02")):
+        database.execute(
+            "INSERT INTO jobs (id, automation_id, status, completed_at) VALUES (%s, %s, %s, %s)",
+            (uuid7(), known.id, status, ended),
+        )
+    [facts] = await store.run_facts(conn)
+    assert (facts.name, facts.pending, facts.running, facts.last_status) == ("a", 1, 0, "failed")
