@@ -1,7 +1,7 @@
-"""The parameters a job runs with: what was given, over the automation's defaults, checked against its schema."""
+"""The parameters a job runs with: those given, over the automation's defaults, checked against its schema."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -31,21 +31,14 @@ def _fault(entry: Entry, value: object) -> str | None:
     """What is wrong with a value, None when nothing is. Absent, null and empty are the same here."""
     if value is None or value in ("", []):
         return "is required" if entry.get("required") else None
-    match entry["type"]:
-        case "text":
-            return _text_fault(value)
-        case "date":
-            return _date_fault(value)
-        case "number":
-            return _number_fault(value)
-        case "boolean":
-            return None if isinstance(value, bool) else "must be true or false"
+    match entry.get("type"):
         case "select":
             return _select_fault(entry.get("options") or (), value)
         case "list":
-            return _list_fault(entry.get("itemType", "text"), value)
-        case _:
-            return None  # a type of a later version: not ours to judge
+            return _list_fault(entry.get("itemType") or "text", value)
+        case kind:
+            check = _CHECKS.get(kind)
+            return check(value) if check else None  # a type of a later version is not ours to judge
 
 
 def _text_fault(value: object) -> str | None:
@@ -56,6 +49,10 @@ def _number_fault(value: object) -> str | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return None
     return "must be a number, without quotes"
+
+
+def _boolean_fault(value: object) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
 
 
 def _date_fault(value: object) -> str | None:
@@ -83,8 +80,16 @@ def _select_fault(options: Sequence[object], value: object) -> str | None:
 def _list_fault(item_type: str, value: object) -> str | None:
     if not isinstance(value, list):
         return "must be a list"
-    check = _number_fault if item_type == "number" else _text_fault
+    check = _CHECKS.get(item_type, _text_fault)
     for position, item in enumerate(value, start=1):
         if fault := check(item):
             return f"item {position} {fault}"
     return None
+
+
+_CHECKS: Mapping[object, Callable[[object], str | None]] = {
+    "text": _text_fault,
+    "number": _number_fault,
+    "boolean": _boolean_fault,
+    "date": _date_fault,
+}
