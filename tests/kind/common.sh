@@ -59,5 +59,15 @@ need_disk() {  # GIB DIRECTORY WHAT: stop before a build that would fill the dis
 }
 
 content_hash() {  # FILE...: twelve characters that change with any name or content
-  (cd "$here" && sha256sum "$@") | sha256sum | cut -c1-12
+  sha256sum "$@" | sha256sum | cut -c1-12
+}
+
+stamp_label=rps-maestro.io/stand-in # a hash of what a stand-in was made from; official images lack it
+
+stamp_of() {  # IMAGE: empty for an official image, false when there is none
+  docker image inspect --format "{{with .Config.Labels}}{{index . \"$stamp_label\"}}{{end}}" "$1" 2>/dev/null
+}
+
+maestro_tag() {  # of maestro:dev, by its content
+  docker image inspect --format '{{.Id}}' maestro:dev | cut -d: -f2 | cut -c1-12
 }

@@ -1,6 +1,6 @@
 module maestro.invalid/kubernetes
 
-go 1.26.8
+go 1.24.0
 
 require (
 	cel.dev/expr v0.24.0 // indirect

@@ -1,0 +1,88 @@
+# `make` alone lists the targets. Everything made is kept in $(CACHE), outside the tree.
+CACHE := $(or $(MAESTRO_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/maestro)
+export MAESTRO_CACHE := $(CACHE)
+export PATH := $(PATH):$(CACHE)/bin
+VENV = $(shell tests/kind/venv.sh path)
+KIND := tests/kind
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help up down install cluster tools images image token worker-key amqp-url venv lock generate \
+        test lint types layers unit integration e2e clean-cache
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## a cluster with Maestro on it and a first bot run; needs nothing but this machine
+	@$(KIND)/up.sh
+
+down: ## delete the cluster
+	@$(KIND)/cluster.sh down
+
+install: ## the cluster and Maestro on it, from this tree
+	@$(KIND)/install.sh
+
+cluster: tools ## the cluster alone
+	@$(KIND)/engine.sh
+	@$(KIND)/images.sh base node
+	@$(KIND)/cluster.sh up
+
+image: ## build maestro:dev
+	@$(KIND)/engine.sh
+	@$(KIND)/images.sh base maestro
+
+token: ## print the admin's bearer token
+	@$(KIND)/credentials.sh token
+
+worker-key: ## print the workers' API key
+	@$(KIND)/credentials.sh worker-key
+
+amqp-url: ## print the broker's URL for a client on this machine
+	@$(KIND)/credentials.sh amqp-url
+
+test: lint types layers unit integration e2e ## all of the below, in this order; what CI runs
+
+lint: venv tools ## style of Python, shell and chart; generated files up to date
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/shellcheck --external-sources $$(git ls-files | xargs grep -lE '^#!(/bin/|/usr/bin/env )bash') $(KIND)/*.sh
+	helm lint --strict helm/maestro
+	helm lint --strict helm/maestro --values $(KIND)/values.yaml
+	bash helm/generate.sh --check
+
+types: venv ## mypy, strict
+	$(VENV)/bin/mypy
+
+layers: venv ## which package may import which
+	$(VENV)/bin/lint-imports
+
+unit: venv ## tests without I/O
+	$(VENV)/bin/pytest tests/unit
+
+integration: venv images ## tests against a real PostgreSQL and RabbitMQ
+	$(VENV)/bin/pytest tests/integration
+
+e2e: venv install ## tests against Maestro on the cluster
+	$(VENV)/bin/pytest tests/e2e
+
+generate: tools ## copy the CRDs into the chart, render manifests/install.yaml
+	bash helm/generate.sh
+
+lock: venv ## pin the dependencies again, with hashes
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --extra api --extra operator --extra worker --extra bots \
+	  --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --all-extras --constraint requirements.lock \
+	  --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements-dev.lock
+
+venv: ## Python's packages; prints where
+	@$(KIND)/venv.sh make
+
+tools: ## kind, helm and kubectl
+	@$(KIND)/tools.sh
+
+images: ## the images that the tests start
+	@$(KIND)/engine.sh
+	@$(KIND)/images.sh base postgres rabbitmq
+
+clean-cache: ## delete the cache; Docker keeps its images
+	rm -rf "$(CACHE)"

@@ -1,0 +1,90 @@
+#!/bin/bash
+# The kind cluster `maestro`: cluster.sh up | load IMAGE... | load-stand-ins IMAGE... | down
+. "$(dirname "$0")/common.sh"
+cd "$here"
+name=maestro
+context=kind-$name
+node=$name-control-plane
+
+kubectl_here() { kubectl --context "$context" --request-timeout=5s "$@"; }
+
+exists() { docker container inspect "$node" >/dev/null 2>&1; }
+
+ready() {
+  [ "$(docker container inspect --format '{{.State.Running}}' "$node")" = true ] &&
+    kubectl_here wait --for=condition=Ready "node/$node" --timeout=3s >/dev/null 2>&1
+}
+
+await_ready() {  # SECONDS
+  local until=$((SECONDS + $1))
+  until ready; do
+    [ "$SECONDS" -lt "$until" ] || return 1
+    sleep 1
+  done
+}
+
+know_context() { kubectl config get-contexts "$context" >/dev/null 2>&1 || kind export kubeconfig --name "$name" --quiet; }
+
+revive() {  # the engine was restarted: its node usually comes back with its data
+  docker start "$node" >/dev/null
+  await_ready 60
+}
+
+check_ports() {
+  local port
+  for port in 8080 5672; do
+    ! (exec 4<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null ||
+      die "port $port of 127.0.0.1 is in use by another program; the cluster needs it. Stop that program (ss -ltnp 'sport = :$port' names it), then try again."
+  done
+}
+
+create() {
+  local image=()
+  check_ports
+  need_disk 3 "$cache" "the cluster"
+  ! docker image inspect "$node_image" >/dev/null 2>&1 || image=(--image "$node_image")
+  quietly create-cluster kind create cluster --config kind.yaml --wait 180s "${image[@]}"
+}
+
+up() {
+  if exists; then
+    know_context
+    if ready; then
+      say "the cluster $name is there"
+      return
+    fi
+    say "the cluster $name does not answer: starting its node"
+    ! revive || return 0
+    step "its node does not come back: deleting the cluster" down
+  fi
+  step "creating the cluster $name" create
+}
+
+in_node() {  # IMAGE: the node has exactly the image that Docker has under this name
+  local id
+  id=$(docker image inspect --format '{{.Id}}' "$1")
+  docker exec "$node" ctr --namespace=k8s.io images list --quiet | grep -qxF "$id"
+}
+
+load() {
+  local image missing=()
+  for image in "$@"; do
+    in_node "$image" || missing+=("$image")
+  done
+  [ "${#missing[@]}" -eq 0 ] ||
+    step "loading ${missing[*]} into the cluster" quietly load-images kind load docker-image --name "$name" "${missing[@]}"
+}
+
+load-stand-ins() {  # the node pulls official images itself
+  local image stand_ins=()
+  for image in "$@"; do
+    [ -z "$(stamp_of "$image")" ] || stand_ins+=("$image")
+  done
+  load "${stand_ins[@]}"
+}
+
+down() { quietly delete-cluster kind delete cluster --name "$name"; }
+
+command=$1
+shift
+"$command" "$@"

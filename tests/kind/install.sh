@@ -1,0 +1,21 @@
+#!/bin/bash
+# The cluster, and Maestro on it from this tree.
+. "$(dirname "$0")/common.sh"
+cd "$here"
+
+./engine.sh
+./tools.sh
+./images.sh base postgres rabbitmq node maestro
+./cluster.sh up
+
+# The tag follows the content: a changed image rolls the pods, an unchanged one rolls nothing.
+tag=$(maestro_tag)
+./cluster.sh load "maestro:dev" "maestro:$tag"
+./cluster.sh load-stand-ins "$postgres_image" "$rabbitmq_image"
+
+install_chart() {
+  helm upgrade --install maestro "$root/helm/maestro" --kube-context kind-maestro --namespace maestro \
+    --create-namespace --values values.yaml --set-string "image.tag=$tag" --wait --timeout 5m
+}
+
+step "installing Maestro" quietly install-chart install_chart

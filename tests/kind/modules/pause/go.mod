@@ -1,0 +1,3 @@
+module maestro.invalid/pause
+
+go 1.24.0
