@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from threading import Lock
 from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import croniter
@@ -36,7 +37,9 @@ _LONGEST = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 _SUNDAY = 7
 
 # `*`, `5`, `mon`, `1-5`, each of star and range with an optional step
-_PART = re.compile(r"(?:(?P<star>\*)|(?P<low>[0-9a-z]+)(?:-(?P<high>[0-9a-z]+))?)(?:/(?P<step>[0-9]{1,2}))?")
+_PART = re.compile(
+    r"(?:(?P<star>\*)|(?P<low>[0-9a-zA-Z]+)(?:-(?P<high>[0-9a-zA-Z]+))?)(?:/(?P<step>[0-9]{1,2}))?"
+)
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,12 @@ class Cron:
 @lru_cache(maxsize=4096)
 def parse(expression: str) -> Cron:
     """Read an expression. Raises BadInput with what is wrong and how to mend it."""
-    text = expression.strip().lower()
+    text = expression.strip()
     if len(text) > MAX_LENGTH:
         raise BadInput(f"The cron expression has {len(text)} characters; {MAX_LENGTH} are allowed.")
-    if text.startswith("@") and text not in _WORDS:
+    if text.startswith("@") and text.lower() not in _WORDS:
         raise BadInput(f"{expression!r} is not one of {', '.join(_WORDS)}; use one of them or five fields.")
-    fields = _WORDS.get(text, text).split()
+    fields = _WORDS.get(text.lower(), text).split()
     if len(fields) != len(_FIELDS):
         titles = ", ".join(field.title for field in _FIELDS)
         raise BadInput(
@@ -143,8 +146,8 @@ def _bounds(field: _Field, part: str, match: re.Match[str]) -> tuple[int, int]:
 
 
 def _number(field: _Field, part: str, text: str) -> int:
-    if text in field.names:
-        return field.names.index(text) + field.first_name
+    if text.lower() in field.names:
+        return field.names.index(text.lower()) + field.first_name
     highest = _SUNDAY if field is _WEEKDAY else field.high
     if not re.fullmatch("[0-9]{1,2}", text):
         raise _refusal(field, part)
@@ -193,6 +196,23 @@ def zone_of(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
+def last_until(cron: Cron, zone: ZoneInfo, due: datetime, until: datetime) -> datetime:
+    """The last instant not after `until`, given that `due` is one.
+
+    It is found by halving: an outage may be long.
+    """
+    last = low = due
+    high = until
+    while high - low > timedelta(seconds=30):
+        middle = low + (high - low) / 2
+        found = next_after(cron, zone, middle)
+        if found <= until:
+            last = low = found
+        else:
+            high = middle
+    return last
+
+
 def next_after(cron: Cron, zone: ZoneInfo, instant: datetime) -> datetime:
     """The first instant after `instant`, in UTC, at which `cron` runs on the clocks of `zone`."""
     local = instant.astimezone(zone)
@@ -216,9 +236,21 @@ def _instants(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetime]
 
 
 def _local_times(cron: Cron, after: datetime) -> Iterator[datetime]:
-    walk = croniter(cron.plain, after)
+    walk = _walk(cron.plain)
     while True:
-        yield walk.get_next(datetime)
+        with _walking:
+            after = walk.get_next(datetime, start_time=after)
+        yield after
+
+
+@lru_cache(maxsize=4096)
+def _walk(plain: str) -> croniter:
+    # Kept because croniter spends most of its time on reading. Each step says where it starts, so all that a
+    # walk remembers is overwritten; the lock is for steps of two threads at once.
+    return croniter(plain)
+
+
+_walking = Lock()
 
 
 def _second_pass(cron: Cron, zone: ZoneInfo, local: datetime) -> datetime | None:

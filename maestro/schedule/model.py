@@ -1,5 +1,6 @@
 """A schedule, as its custom resource says it and as PostgreSQL holds it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,7 +49,7 @@ class Definition:
     suspended: bool
 
 
-def definition_of(resource: dict[str, Any], *, default_time_zone: str) -> Definition:
+def definition_of(resource: Mapping[str, Any], *, default_time_zone: str) -> Definition:
     """Read a custom resource that passed its schema."""
     metadata, spec = resource["metadata"], resource["spec"]
     return Definition(

@@ -1,5 +1,6 @@
 """Schedules in PostgreSQL: what their resources say and when they run next."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, cast
@@ -12,11 +13,11 @@ from maestro.errors import BadInput, NotFound, SpecRefused
 from maestro.schedule import cron
 from maestro.schedule.model import Definition, Schedule, definition_of
 
-_sql = Statements("maestro.schedule")
+_sql = Statements(__package__)
 
 
 async def register(
-    conn: Connection, resource: dict[str, Any], *, default_time_zone: str, now: datetime | None = None
+    conn: Connection, resource: Mapping[str, Any], *, default_time_zone: str, now: datetime | None = None
 ) -> Schedule:
     """Bring the row up to what the resource says; nothing is written when the row has seen its generation.
 
@@ -59,8 +60,7 @@ async def _upsert(conn: Connection, definition: Definition, next_run_at: datetim
             await conn.execute(_sql["upsert"], row)
     except psycopg.DataError as error:
         raise SpecRefused(
-            "InvalidParameters",
-            "spec.parameters holds a character that can't be stored (NUL or half a surrogate pair); remove it.",
+            "UnstorableSpec", f"PostgreSQL can't store this spec ({error}); take such characters out of it."
         ) from error
 
 
