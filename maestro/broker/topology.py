@@ -1,0 +1,281 @@
+"""Queues and their dead-letter bindings, declared over AMQP.
+
+pika's blocking connection belongs to one thread, so each of a few threads has its own and takes calls from a
+common line; async callers await `Topology.ensure` and `Topology.delete`.
+"""
+
+import asyncio
+import logging
+import queue
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.data import encode_table
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
+
+from maestro.errors import BrokerAway, MaestroError, SpecRefused
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEAD_LETTER_EXCHANGE = "maestro.dlx"
+DEAD_LETTER_QUEUE = "maestro.dlq"
+
+_THREADS = 4
+_HEARTBEAT = 30
+# Between two looks at an idle connection, well within the heartbeat.
+_IDLE_SECONDS = 10.0
+# The reply code of a broker that goes down, as against one that refuses.
+_SHUTDOWN = 320
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """A queue that can be used; `note` says what about it differs from what was asked for."""
+
+    name: str
+    note: str = ""
+
+
+def dead_letter_key(name: str, arguments: Mapping[str, Any]) -> str:
+    """The routing key its dead letters come with: the queue's own name unless its arguments give another."""
+    return str(arguments.get("x-dead-letter-routing-key", name))
+
+
+class Topology:
+    """Declares and deletes queues on a few connections of its own; connects at the first call."""
+
+    def __init__(self, uri: str) -> None:
+        self._parameters = pika.URLParameters(uri)
+        self._parameters.heartbeat = _HEARTBEAT
+        self._parameters.socket_timeout = 5
+        self._parameters.blocked_connection_timeout = 30
+        self._parameters.connection_attempts = 1
+        self._parameters.client_properties = {"connection_name": "maestro topology"}
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        for number in range(_THREADS):
+            threading.Thread(target=self._serve, name=f"topology-{number}", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _number in range(_THREADS):
+            self._calls.put(None)
+
+    async def ensure(self, name: str, arguments: Mapping[str, Any]) -> QueueState:
+        """Declare a queue and bind `maestro.dlq` for what it dead-letters.
+
+        An existing queue with other arguments is used as it is, and noted. Raises BrokerAway, or SpecRefused
+        with the broker's words when it takes neither.
+        """
+        _check(name, arguments)
+        return await self._call(lambda channel: _ensure(channel, name, dict(arguments)))
+
+    async def delete(self, name: str, arguments: Mapping[str, Any]) -> bool:
+        """Delete a queue with its dead-letter binding; False when messages in it kept it from going."""
+        return await self._call(lambda channel: _delete(channel, name, arguments))
+
+    async def ping(self) -> None:
+        """Raises BrokerAway when the broker can't be reached."""
+        await self._call(lambda channel: None)
+
+    async def _call(self, work: "Callable[[BlockingChannel], T]") -> T:
+        future: Future[T] = Future()
+        self._calls.put(_Call(work, future))
+        return await asyncio.wrap_future(future)
+
+    def _serve(self) -> None:
+        session = _Session(self._parameters)
+        while True:
+            try:
+                call = self._calls.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                session.beat()
+                continue
+            if call is None:
+                session.close()
+                return
+            call.answer(session)
+
+
+class _Session:
+    """One thread's connection and channel, opened when needed."""
+
+    def __init__(self, parameters: pika.URLParameters) -> None:
+        self._parameters = parameters
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+
+    def run(self, work: Callable[[BlockingChannel], T]) -> T:
+        """Do the work on an open channel, once more when the connection turns out to be dead."""
+        try:
+            return work(self._open())
+        except (AMQPError, OSError) as error:
+            log.debug("the broker's connection is renewed after %r", error)
+            self.close()
+        try:
+            return work(self._open())
+        except (AMQPError, OSError) as error:
+            self.close()
+            raise BrokerAway(f"RabbitMQ can't be reached: {_words(error)}") from error
+
+    def beat(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            self._connection.process_data_events(0)
+        except (AMQPError, OSError):
+            self.close()
+
+    def close(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        try:
+            if connection is not None and connection.is_open:
+                connection.close()
+        except (AMQPError, OSError):
+            log.debug("the broker's connection was gone before it was closed")
+
+    def _open(self) -> BlockingChannel:
+        if self._connection is None or not self._connection.is_open:
+            self._connection = pika.BlockingConnection(self._parameters)
+            self._channel = None
+        if self._channel is None or not self._channel.is_open:
+            self._channel = self._connection.channel()
+        return self._channel
+
+
+class _Call:
+    """Work for a channel, and where its result goes."""
+
+    def __init__(self, work: Callable[[BlockingChannel], Any], future: Future[Any]) -> None:
+        self._work = work
+        self._future = future
+
+    def answer(self, session: _Session) -> None:
+        if not self._future.set_running_or_notify_cancel():
+            return
+        try:
+            self._future.set_result(session.run(self._work))
+        except MaestroError as error:
+            self._future.set_exception(error)
+        except Exception as error:
+            log.exception("a call to the broker failed")
+            self._future.set_exception(error)
+
+
+def _ensure(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> QueueState:
+    state = _declare(channel, name, arguments)
+    key = dead_letter_key(name, arguments)
+    try:
+        _bind(channel, key)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != 404:
+            raise
+        _make_dead_letter_ends(channel.connection)
+        _bind(channel, key)
+    return state
+
+
+def _bind(channel: BlockingChannel, key: str) -> None:
+    with _opened(channel) as opened:
+        opened.queue_bind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, key)
+
+
+@contextmanager
+def _opened(channel: BlockingChannel) -> Iterator[BlockingChannel]:
+    """The channel, or another one for a moment when a refusal has closed it."""
+    if channel.is_open:
+        yield channel
+        return
+    other = channel.connection.channel()
+    try:
+        yield other
+    finally:
+        if other.is_open:
+            other.close()
+
+
+def _declare(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> QueueState:
+    try:
+        channel.queue_declare(name, durable=True, arguments=arguments)
+    except ChannelClosedByBroker as refusal:
+        return _use_existing(channel, name, refusal)
+    except ConnectionClosedByBroker as refusal:
+        if refusal.reply_code == _SHUTDOWN:
+            raise
+        raise _refused(name, _words(refusal)) from refusal
+    return QueueState(name)
+
+
+def _use_existing(closed: BlockingChannel, name: str, refusal: ChannelClosedByBroker) -> QueueState:
+    """The queue as somebody else declared it, or the refusal when there is none."""
+    with _opened(closed) as channel:
+        try:
+            channel.queue_declare(name, passive=True)
+        except ChannelClosedByBroker:
+            raise _refused(name, _words(refusal)) from refusal
+    return QueueState(name, f"It exists with other arguments and is used as it is ({_words(refusal)}).")
+
+
+def _make_dead_letter_ends(connection: pika.BlockingConnection) -> None:
+    channel = connection.channel()
+    try:
+        channel.exchange_declare(DEAD_LETTER_EXCHANGE, exchange_type="direct", durable=True)
+        channel.queue_declare(DEAD_LETTER_QUEUE, durable=True)
+    except ChannelClosedByBroker as error:
+        raise SpecRefused(
+            "DeadLetteringRefused",
+            f"RabbitMQ refused what dead letters need: {_words(error)}. Delete the exchange "
+            f"{DEAD_LETTER_EXCHANGE} and the queue {DEAD_LETTER_QUEUE} that somebody else made there.",
+            condition="QueueReady",
+        ) from error
+    channel.close()
+
+
+def _delete(channel: BlockingChannel, name: str, arguments: Mapping[str, Any]) -> bool:
+    try:
+        channel.queue_delete(name, if_empty=True)
+    except ChannelClosedByBroker as refusal:
+        if refusal.reply_code == 406:
+            return False
+        raise
+    channel.queue_unbind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, dead_letter_key(name, arguments))
+    return True
+
+
+def _check(name: str, arguments: Mapping[str, Any]) -> None:
+    """What RabbitMQ would refuse or quietly change, in clearer words than its own."""
+    size = len(name.encode())
+    if name.startswith("amq."):
+        raise _refused(name, "names that begin with amq. are RabbitMQ's own")
+    if size > 255:
+        raise _refused(name, f"RabbitMQ takes names of 255 bytes at most, this one has {size}")
+    try:
+        encode_table([], dict(arguments))
+    except (AMQPError, struct.error) as error:
+        raise _refused(name, f"its arguments can't be sent ({error})") from error
+
+
+def _refused(name: str, words: str) -> SpecRefused:
+    return SpecRefused(
+        "QueueRefused",
+        f"RabbitMQ can't have the queue {name}: {words}. Delete this Automation and apply it again with a "
+        "queueName and queueArguments that it takes.",
+        condition="QueueReady",
+    )
+
+
+def _words(error: Exception) -> str:
+    """What the broker said, without pika's wrapping."""
+    if isinstance(error, ChannelClosedByBroker | ConnectionClosedByBroker):
+        return str(error.reply_text)
+    return str(error) or repr(error)
