@@ -37,6 +37,7 @@ class Contract:
         self.calls: list[Call] = []
         self.canceled: set[str] = set()
         self.answer: Callable[[Call], Reply | None] = lambda _call: None
+        self._is_up = True
         self._server = self._listen(0)
         self.port = self._server.server_port
 
@@ -46,11 +47,13 @@ class Contract:
 
     def down(self) -> None:
         """Answer nobody, as a stopped server does."""
+        self._is_up = False
         self._server.shutdown()
         self._server.server_close()
 
     def up(self) -> None:
         self._server = self._listen(self.port)
+        self._is_up = True
 
     def of(self, job_id: str, *whats: str) -> list[Call]:
         return [
@@ -112,6 +115,9 @@ class Contract:
                 self._respond(None)
 
             def _respond(self, body: Any) -> None:
+                if not contract._is_up:
+                    self.close_connection = True  # a kept connection dies with its server
+                    return
                 *_, job_id, what = self.path.split("/")
                 call = Call(what, job_id, self.headers.get("X-Attempt-Token", ""), body)
                 reply = contract.take(call, self.headers.get("X-Worker-API-Key"))

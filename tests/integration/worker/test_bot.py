@@ -315,7 +315,7 @@ def test_the_bot_does_not_see_the_workers_credentials(
     script = """
         import os
         def run(parameters, context):
-            return {name: value for name, value in os.environ.items() if value == "secret" or "PORTAL" in name}
+            return {k: v for k, v in os.environ.items() if v == "secret" or k == "PORTAL_PASSWORD"}
     """
     outcome = workshop.run(script)
     assert outcome.result == {"PORTAL_PASSWORD": "the bot's own"}
