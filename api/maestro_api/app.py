@@ -1,0 +1,138 @@
+"""The application: what it needs while it runs, its routes, and what OpenAPI says of them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+from starlette.middleware import Middleware
+
+from maestro.broker.message import Message
+from maestro.broker.publisher import Publisher
+from maestro.db import Pool, open_pool
+from maestro.job import store
+from maestro.kube.client import Kube
+from maestro.settings import Settings
+from maestro_api import automation, errors, gate, health, job, schedule, worker
+from maestro_api.database import transaction
+from maestro_api.definitions import Connect, Definitions
+from maestro_api.services import Automations, Health, Jobs, Schedules, Services, Workers
+
+_BODIES = (
+    automation.NewAutomation,
+    automation.AutomationChange,
+    schedule.NewSchedule,
+    schedule.ScheduleChange,
+    worker.LineIn,
+    worker.FinishIn,
+)
+_DESCRIPTION = """Maestro runs robotic process automations on Kubernetes.
+
+People send `Authorization: Bearer <token>`, workers `X-Worker-API-Key`. Times are RFC 3339. JSON comes in
+camelCase or snake_case, and goes out in camelCase (to workers in snake_case). Every error is
+`{"error": "<a sentence that says what to do>"}`."""
+
+
+def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
+    """The app; its dependencies are opened when it starts, and none of them has to be there by then."""
+    app = FastAPI(
+        title="Maestro",
+        version=version("rps-maestro"),
+        description=_DESCRIPTION,
+        lifespan=_lifespan(settings, connect),
+        middleware=[Middleware(gate.Gate, settings=settings)],
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    errors.install(app)
+    for concept in (health, automation, job, schedule, worker):
+        app.include_router(concept.router)
+    _describe(app)
+    return app
+
+
+def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = settings.database_uri.get_secret_value()
+        # The publisher ends first: what it still gets confirmed is noted over the pool.
+        async with open_pool(database, size=settings.database_pool_size) as pool:
+            broker = settings.broker_uri.get_secret_value()
+            async with Publisher(broker, settled=_settler(pool)) as publisher:
+                app.state.services = _services(settings, connect, pool, publisher)
+                yield
+
+    return lifespan
+
+
+def _settler(pool: Pool) -> Callable[[Sequence[Message]], Any]:
+    async def settle(published: Sequence[Message]) -> None:
+        async with transaction(pool) as conn:
+            await store.settle(conn, published)
+
+    return settle
+
+
+def _services(settings: Settings, connect: Connect, pool: Pool, publisher: Publisher) -> Services:
+    definitions = Definitions(connect, settings.definitions_namespace)
+    return Services(
+        automations=Automations(pool, definitions, settings),
+        health=Health(pool, definitions, publisher),
+        jobs=Jobs(pool, publisher),
+        schedules=Schedules(pool, definitions, settings),
+        workers=Workers(pool),
+    )
+
+
+def _describe(app: FastAPI) -> None:
+    """Complete what FastAPI derives: bodies we read ourselves, credentials, errors common to all."""
+    derive = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _completed(derive())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _completed(described: dict[str, Any]) -> dict[str, Any]:
+    components = described["components"]
+    _, bodies = models_json_schema(
+        [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+    )
+    components["schemas"] |= bodies["$defs"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["securitySchemes"] = {
+        "people": {"type": "http", "scheme": "bearer"},
+        "workers": {"type": "apiKey", "in": "header", "name": "X-Worker-API-Key"},
+    }
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            _complete(path, operation)
+    return described
+
+
+def _complete(path: str, operation: dict[str, Any]) -> None:
+    replies = operation["responses"]
+    # FastAPI announces 422 wherever there is a parameter; ours are refused with 400.
+    if "HTTPValidationError" in str(replies.get("422")):
+        del replies["422"]
+    if path in gate.OPEN:
+        return
+    operation["security"] = [{"workers" if path.startswith(f"{gate.API}/worker/") else "people": []}]
+    replies["401"] = _error_reply("Credentials are missing or wrong.")
+    replies["500"] = _error_reply("Something went wrong here.")
+    replies["503"] = _error_reply("A dependency is away; try again after Retry-After seconds.") | {
+        "headers": {"Retry-After": {"schema": {"type": "integer"}}}
+    }
+
+
+def _error_reply(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ErrorOut"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

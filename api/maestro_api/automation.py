@@ -1,0 +1,197 @@
+"""Automations: definitions as custom resources, and their execution."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from maestro import jsontext
+from maestro.automation.model import Automation
+from maestro.errors import BadInput
+from maestro_api import body
+from maestro_api.dependencies import Automations, Force, Id, Jobs
+from maestro_api.errors import documented
+from maestro_api.gate import API
+from maestro_api.job import JobOut, job_json
+from maestro_api.reply import Json
+
+router = APIRouter(prefix=f"{API}/automations", tags=["automations"])
+
+Object = dict[str, Any]
+
+
+class ParameterEntry(body.Input):
+    """One parameter of an automation's form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=128)
+    label: str
+    type: Literal["text", "date", "number", "select", "boolean", "list"]
+    required: bool | None = None
+    options: list[str] | None = Field(None, description="What a select offers.")
+    item_type: Literal["text", "number"] | None = Field(None, description="What a list holds.")
+    placeholder: str | None = None
+
+
+class _AutomationFields(body.Input):
+    @model_validator(mode="before")
+    @classmethod
+    def _no_worker(cls, value: Object) -> Object:
+        if "worker" in value:
+            raise ValueError("worker can't be set over REST; set spec.worker with kubectl")
+        return value
+
+    @field_validator("queue_name", check_fields=False)
+    @classmethod
+    def _usable(cls, queue: str | None) -> str | None:
+        if queue is None or queue == "":
+            return None
+        if len(queue.encode()) > 255:
+            raise ValueError("must have at most 255 bytes")
+        if queue.startswith("amq."):
+            raise ValueError('must not begin with "amq.", which RabbitMQ keeps for itself')
+        if not queue.isprintable() or queue != queue.strip():
+            raise ValueError("must not hold control characters nor begin or end with a space")
+        return queue
+
+    def spec(self) -> Object:
+        """The fields that were given, by their names in the custom resource. Null means not given."""
+        given = self.model_dump(by_alias=True, exclude_none=True)
+        if "name" in given:
+            given["displayName"] = given.pop("name")
+        return given
+
+
+class NewAutomation(_AutomationFields):
+    """An automation to create."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "Invoices of the month", "scriptPath": "bots/invoices.py"}}
+    )
+
+    name: str = Field(min_length=1, max_length=255, description="Unique in its namespace.")
+    script_path: str = Field(description="Passed to the worker as it is.")
+    description: str | None = None
+    queue_name: str | None = Field(None, description="Absent: automation_jobs. Never changes afterwards.")
+    parameter_schema: list[ParameterEntry] | None = Field(None, max_length=64)
+    default_params: Object | None = Field(None, description="Merged under the parameters of each execute.")
+
+
+class AutomationChange(_AutomationFields):
+    """The fields to change; absent and null ones stay as they are."""
+
+    name: str | None = Field(None, min_length=1, max_length=255)
+    script_path: str | None = None
+    description: str | None = None
+    queue_name: str | None = Field(None, description="Only its present value: a queue never changes.")
+    parameter_schema: list[ParameterEntry] | None = Field(None, max_length=64)
+    default_params: Object | None = None
+
+
+class AutomationOut(BaseModel):
+    """An automation and the custom resource it is."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    id: int
+    name: str
+    description: str
+    script_path: str
+    queue_name: str = Field(description="The queue in force.")
+    default_params: Object | None
+    parameter_schema: list[Object] | None
+    created_at: datetime
+    updated_at: datetime
+    namespace: str
+    resource_name: str = Field(description="metadata.name of the custom resource.")
+
+    @classmethod
+    def of(cls, automation: Automation) -> Self:
+        return cls(
+            id=automation.id,
+            name=automation.display_name,
+            description=automation.description,
+            script_path=automation.script_path,
+            queue_name=automation.queue,
+            default_params=automation.default_params,
+            parameter_schema=automation.parameter_schema,
+            created_at=automation.created_at,
+            updated_at=automation.updated_at,
+            namespace=automation.namespace,
+            resource_name=automation.name,
+        )
+
+
+NewAutomationBody = Annotated[NewAutomation, Depends(body.read_as(NewAutomation))]
+AutomationChangeBody = Annotated[AutomationChange, Depends(body.read_as(AutomationChange))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(400, 403, 409, 413),
+    openapi_extra=body.described_by(NewAutomation),
+)
+async def create_automation(new: NewAutomationBody, automations: Automations) -> AutomationOut:
+    """Creates the custom resource; the name's slug and a random suffix become its metadata.name."""
+    return AutomationOut.of(await automations.create(new.spec()))
+
+
+@router.get("")
+async def list_automations(automations: Automations) -> list[AutomationOut]:
+    """All, by id, whether REST or kubectl made them."""
+    return [AutomationOut.of(automation) for automation in await automations.list()]
+
+
+@router.get("/{id}", responses=documented(400, 404))
+async def get_automation(id: Id, automations: Automations) -> AutomationOut:  # noqa: A002
+    """One automation."""
+    return AutomationOut.of(await automations.get(id))
+
+
+@router.put(
+    "/{id}",
+    responses=documented(400, 403, 404, 409, 413),
+    openapi_extra=body.described_by(AutomationChange),
+)
+async def change_automation(
+    id: Id,  # noqa: A002
+    change: AutomationChangeBody,
+    automations: Automations,
+    force: Force = False,
+) -> AutomationOut:
+    """Writes only the fields whose values change. One that another manager owns gives 409."""
+    return AutomationOut.of(await automations.change(id, change.spec(), force=force))
+
+
+@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+async def delete_automation(id: Id, automations: Automations, force: Force = False) -> Response:  # noqa: A002
+    """Deletes the custom resource. Pending jobs are canceled, running ones may finish, history stays."""
+    await automations.delete(id, force=force)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{id}/execute",
+    status_code=202,
+    response_model=JobOut,
+    tags=["jobs"],
+    responses=documented(400, 404, 409, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "required": False,
+            "description": "The parameters themselves; they go over the automation's defaults.",
+            "content": {"application/json": {"schema": {"type": "object"}, "example": {"month": "2026-11"}}},
+        }
+    },
+)
+async def execute(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
+    """Accepts a job. It is committed before this answers, and published right after."""
+    sent = await body.raw(request)
+    parameters = jsontext.parse(sent) if sent else {}
+    if not isinstance(parameters, dict):
+        raise BadInput("The body is the parameters themselves: send a JSON object, or nothing.")
+    return Json(job_json(await jobs.execute(id, parameters)), 202)

@@ -1,0 +1,69 @@
+"""Request bodies: bounded, parsed by our own reader whatever their Content-Type, in camelCase or snake_case.
+
+Bots of the old kind send JSON without saying so, and text that PostgreSQL can't keep; FastAPI's own body
+parameters refuse both.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from maestro import jsontext
+from maestro.errors import BadInput, TooLarge
+from maestro_api.errors import sentence
+
+_REF = "#/components/schemas/{model}"
+
+
+class Input(BaseModel):
+    """A body with named fields. Unknown ones are ignored, as the old server did."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+M = TypeVar("M", bound=Input)
+
+
+async def raw(request: Request) -> bytes:
+    """The whole body. Raises TooLarge past the server's limit, before more than that is held."""
+    limit: int = request.app.state.settings.body_limit
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes; send less at once.")
+
+
+def read_as(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """A dependency: the body as this model. Raises BadInput naming each field that is wrong."""
+
+    async def read(request: Request) -> M:
+        return checked(model, jsontext.parse(await raw(request)))
+
+    return read
+
+
+def checked(model: type[M], value: Any) -> M:
+    """A parsed body as this model."""
+    if not isinstance(value, dict):
+        raise BadInput("The body must be a JSON object.")
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise BadInput(sentence(error)) from None
+
+
+def described_by(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """What OpenAPI says of a route whose body is this model; the app adds the models to its components."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

@@ -1,0 +1,138 @@
+"""Custom resources as REST writes them: server-side applies under one field manager, of only the fields it
+owns or changes, so that people with kubectl and GitOps tools keep theirs.
+"""
+
+import asyncio
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from maestro.errors import Forbidden, NotFound, OwnedElsewhere
+from maestro.kube.client import Kube, Resource
+from maestro.kube.kinds import AUTOMATION, Kind
+
+MANAGER = "maestro-api"
+
+_SLUG_LENGTH = 40
+_SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # as Kubernetes' own: it can't spell words
+
+
+class Connect(Protocol):
+    """How to get a client; raises KubernetesAway."""
+
+    def __call__(self) -> Kube: ...
+
+
+class Definitions:
+    """Automations and Schedules of one namespace, by REST's rules."""
+
+    def __init__(self, connect: Connect, namespace: str) -> None:
+        self.namespace = namespace
+        self._connect = connect
+        self._kube: Kube | None = None
+
+    def refuse_elsewhere(self, namespace: str) -> None:
+        """REST may write in its own namespace alone. Raises Forbidden saying where to write instead."""
+        if namespace != self.namespace:
+            raise Forbidden(
+                f"REST writes definitions in the namespace {self.namespace} only; "
+                f"this one belongs to {namespace}: write it there with kubectl."
+            )
+
+    async def create(self, kind: Kind, name: str, spec: Mapping[str, Any]) -> Resource:
+        """A new resource."""
+        return await asyncio.to_thread(self._apply, kind, {"name": name}, spec, force=False)
+
+    async def change(self, kind: Kind, name: str, changes: Mapping[str, Any], *, force: bool) -> Resource:
+        """Set these fields of spec and keep the others that REST set before.
+
+        Raises OwnedElsewhere when another manager owns one of them, NotFound when the resource is gone.
+        """
+        return await asyncio.to_thread(self._change, kind, name, changes, force=force)
+
+    async def remove(self, kind: Kind, name: str, *, force: bool) -> None:
+        """Delete a resource; one that is gone already is fine. Raises OwnedElsewhere like `change`."""
+        await asyncio.to_thread(self._remove, kind, name, force=force)
+
+    async def ping(self) -> None:
+        """Raises KubernetesAway or Forbidden when nothing could be written now."""
+        await asyncio.to_thread(self._ping)
+
+    def _ping(self) -> None:
+        self._client().get(AUTOMATION, self.namespace, "is-the-api-server-there")
+
+    def _change(self, kind: Kind, name: str, changes: Mapping[str, Any], *, force: bool) -> Resource:
+        found = self._client().get(kind, self.namespace, name)
+        if found is None:
+            raise NotFound(f"The {kind.kind} {name} is gone.")
+        if not changes:
+            return found
+        spec = found.get("spec", {})
+        # An apply drops what its manager owns and leaves out, so the rest of ours goes along.
+        ours = {field: spec[field] for field in spec_fields(found, MANAGER) if field in spec}
+        same_object = {"name": name, "uid": found["metadata"]["uid"]}
+        return self._apply(kind, same_object, ours | dict(changes), force=force)
+
+    def _apply(
+        self, kind: Kind, metadata: Mapping[str, Any], spec: Mapping[str, Any], *, force: bool
+    ) -> Resource:
+        resource = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"namespace": self.namespace, **metadata},
+            "spec": dict(spec),
+        }
+        return self._client().apply(resource, manager=MANAGER, force=force)
+
+    def _remove(self, kind: Kind, name: str, *, force: bool) -> None:
+        found = self._client().get(kind, self.namespace, name)
+        if found is None:
+            return
+        others = sorted(other_managers(found))
+        if others and not force:
+            raise OwnedElsewhere(
+                f"The spec of this {kind.kind} is also managed by {', '.join(others)}; "
+                "delete it there, or send ?force=true."
+            )
+        self._client().delete(kind, self.namespace, name, uid=found["metadata"]["uid"])
+
+    def _client(self) -> Kube:
+        # Two threads may both connect the first time; either client serves.
+        if self._kube is None:
+            self._kube = self._connect()
+        return self._kube
+
+
+def spec_fields(resource: Resource, manager: str) -> set[str]:
+    """The fields of spec that this manager's applies own."""
+    return {
+        field.removeprefix("f:")
+        for entry in _spec_entries(resource)
+        if entry["manager"] == manager and entry["operation"] == "Apply"
+        for field in entry["fieldsV1"]["f:spec"]
+        if field.startswith("f:")
+    }
+
+
+def other_managers(resource: Resource) -> set[str]:
+    """Who besides REST owns any of spec."""
+    return {entry["manager"] for entry in _spec_entries(resource)} - {MANAGER}
+
+
+def _spec_entries(resource: Resource) -> list[dict[str, Any]]:
+    return [
+        entry
+        for entry in resource["metadata"].get("managedFields", [])
+        if "f:spec" in entry.get("fieldsV1", {})
+    ]
+
+
+def name_for(title: str) -> str:
+    """A resource name people recognise: the title's slug and five random characters."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_SLUG_LENGTH].rstrip("-")
+    # A label-like name may not begin with a digit everywhere it is used (Services, environment names).
+    stem = slug if slug[:1].isalpha() else f"a-{slug}".rstrip("-")
+    return f"{stem}-{''.join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(5))}"

@@ -1,0 +1,54 @@
+"""Typed aliases that the routes take."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from maestro_api import services
+
+_LARGEST_ID = 2**31 - 1
+
+
+# Coroutines, since FastAPI runs plain functions in a thread.
+async def _services(request: Request) -> services.Services:
+    found: services.Services = request.app.state.services
+    return found
+
+
+async def _automations(request: Request) -> services.Automations:
+    return (await _services(request)).automations
+
+
+async def _jobs(request: Request) -> services.Jobs:
+    return (await _services(request)).jobs
+
+
+async def _schedules(request: Request) -> services.Schedules:
+    return (await _services(request)).schedules
+
+
+async def _workers(request: Request) -> services.Workers:
+    return (await _services(request)).workers
+
+
+async def _health(request: Request) -> services.Health:
+    return (await _services(request)).health
+
+
+Automations = Annotated[services.Automations, Depends(_automations)]
+Health = Annotated[services.Health, Depends(_health)]
+Jobs = Annotated[services.Jobs, Depends(_jobs)]
+Schedules = Annotated[services.Schedules, Depends(_schedules)]
+Workers = Annotated[services.Workers, Depends(_workers)]
+
+Id = Annotated[int, Path(ge=1, le=_LARGEST_ID)]
+Force = Annotated[bool, Query(description="Take over fields that another manager owns.")]
+AttemptToken = Annotated[
+    str | None,
+    Header(
+        alias="X-Attempt-Token",
+        min_length=1,
+        max_length=128,
+        description="The worker's own name for its attempt, on every call. Bots of the old kind have none.",
+    ),
+]

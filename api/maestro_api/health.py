@@ -1,0 +1,50 @@
+"""Whether this process lives, whether it can serve, and the contract's health call."""
+
+from dataclasses import asdict
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from maestro_api.dependencies import Health
+from maestro_api.gate import API
+from maestro_api.reply import Json
+
+router = APIRouter(tags=["health"])
+
+
+class HealthOut(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadinessOut(BaseModel):
+    """Each dependency: `ok`, or a sentence that says what is missing."""
+
+    status: Literal["ready", "not ready"]
+    database: str
+    kubernetes: str
+    broker: str
+
+
+@router.get(f"{API}/health", summary="Open to all")
+async def health() -> HealthOut:
+    return HealthOut()
+
+
+@router.get("/livez", summary="The process lives")
+async def livez() -> HealthOut:
+    return HealthOut()
+
+
+@router.get(
+    "/readyz",
+    summary="The process can serve",
+    response_model=ReadinessOut,
+    responses={503: {"model": ReadinessOut, "description": "The database or Kubernetes is away."}},
+)
+async def readyz(health: Health) -> Json:
+    found = await health.readiness()
+    status = "ready" if found.ready else "not ready"
+    return Json({"status": status, **asdict(found)}, 200 if found.ready else 503)

@@ -1,0 +1,179 @@
+"""Jobs, as people see them."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from maestro import jsontext
+from maestro.job.model import Filter, Job, Level, LogLine, Status
+from maestro_api.dependencies import Jobs
+from maestro_api.errors import documented
+from maestro_api.gate import API
+from maestro_api.reply import Json, passed_through
+
+router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
+
+MOST_JOBS = 200
+
+
+class JobOut(BaseModel):
+    """One execution of an automation. Describes what `job_json` writes."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    id: UUID
+    automation_id: int
+    user_id: str | None
+    status: Status
+    parameters: dict[str, Any] = Field(description="What the worker gets: given ones over defaults.")
+    result: Any = Field(description="What the worker reported at the end.")
+    retry_count: int = Field(description="Attempts after the first.")
+    started_at: datetime | None = Field(description="When the latest attempt began.")
+    completed_at: datetime | None
+    cancellation_requested_at: datetime | None
+    last_heartbeat_at: datetime | None
+    created_at: datetime
+    attempt: int = Field(description="0 before the first start.")
+    queue: str
+    schedule_id: int | None
+    scheduled_for: datetime | None = Field(description="The schedule's nominal instant.")
+
+
+class JobPageOut(BaseModel):
+    """A page of jobs, the newest first."""
+
+    items: list[JobOut]
+    total: int = Field(description="How many match in all.")
+    limit: int
+    offset: int
+
+
+class LogLineOut(BaseModel):
+    """A log line. Describes what `line_json` writes."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+    id: int = Field(description="Grows within a job.")
+    job_id: UUID
+    timestamp: datetime
+    level: Level
+    message: str
+    actionable: bool = Field(description="Somebody has to do something about it.")
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """A job in the contract's words, written by hand since lists and the hot calls are made of it."""
+    return {
+        "id": job.id,
+        "automationId": job.automation_id,
+        "userId": job.user_id,
+        "status": job.status,
+        "parameters": passed_through(job.parameters),
+        "result": passed_through(job.result),
+        "retryCount": job.retry_count,
+        "startedAt": job.started_at,
+        "completedAt": job.completed_at,
+        "cancellationRequestedAt": job.cancellation_requested_at,
+        "lastHeartbeatAt": job.last_heartbeat_at,
+        "createdAt": job.created_at,
+        "attempt": job.attempt,
+        "queue": job.queue,
+        "scheduleId": job.schedule_id,
+        "scheduledFor": job.scheduled_for,
+    }
+
+
+def line_json(line: LogLine) -> dict[str, Any]:
+    """A log line in the contract's words."""
+    return {
+        "id": line.id,
+        "jobId": line.job_id,
+        "timestamp": line.logged_at,
+        "level": line.level,
+        "message": line.message,
+        "actionable": line.actionable,
+    }
+
+
+def _forgiving(value: object) -> object:
+    """An unescaped + of a zone arrives as a space."""
+    return value.replace(" ", "+") if isinstance(value, str) and value[-6:-5] == " " else value
+
+
+def _zoned(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+Instant = Annotated[datetime | None, BeforeValidator(_forgiving), AfterValidator(_zoned)]
+
+
+class JobQuery(BaseModel):
+    """Which jobs to list."""
+
+    status: Status | None = None
+    automation_id: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
+    user_id: str | None = None
+    since: Instant = Field(None, description="Created then or later. RFC 3339; without zone: UTC.")
+    until: Instant = Field(None, description="Created before.")
+    limit: Annotated[int, Field(ge=1, description=f"At most {MOST_JOBS}; more is taken as that.")] = 50
+    offset: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    def filter(self) -> Filter:
+        who = None if self.user_id is None else jsontext.storable(self.user_id)
+        return Filter(self.status, self.automation_id, who, self.since, self.until)
+
+
+@router.get("", response_model=JobPageOut, responses=documented(400))
+async def list_jobs(jobs: Jobs, query: Annotated[JobQuery, Query()]) -> Json:
+    """The newest jobs that match all filters."""
+    limit = min(query.limit, MOST_JOBS)
+    items, total = await jobs.page(query.filter(), limit=limit, offset=query.offset)
+    shown = [job_json(job) for job in items]
+    return Json({"items": shown, "total": total, "limit": limit, "offset": query.offset})
+
+
+@router.get("/{id}", response_model=JobOut, responses=documented(400, 404))
+async def get_job(id: UUID, jobs: Jobs) -> Json:  # noqa: A002
+    """One job."""
+    return Json(job_json(await jobs.get(id)))
+
+
+@router.get("/{id}/logs", response_model=list[LogLineOut], responses=documented(400, 404))
+async def get_job_logs(
+    id: UUID,  # noqa: A002
+    jobs: Jobs,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only lines with larger ids.")] = 0,
+    limit: Annotated[int | None, Query(ge=1, description="Absent: all of them.")] = None,
+) -> StreamingResponse:
+    """The log lines, the oldest first."""
+    portions = await jobs.lines(id, after=after, limit=limit)
+    return StreamingResponse(_array(portions), media_type="application/json")
+
+
+async def _array(portions: AsyncIterator[list[LogLine]]) -> AsyncIterator[bytes]:
+    """Portions of lines as one JSON array."""
+    opening = b"["
+    async for portion in portions:
+        # Each portion as an array of its own, less its brackets.
+        yield opening + orjson.dumps([line_json(line) for line in portion])[1:-1]
+        opening = b","
+    yield b"[]" if opening == b"[" else b"]"
+
+
+@router.post("/{id}/cancel", status_code=202, response_model=JobOut, responses=documented(400, 404, 409))
+async def cancel_job(id: UUID, jobs: Jobs) -> Json:  # noqa: A002
+    """A pending job is canceled at once, a running one asked to stop."""
+    return Json(job_json(await jobs.cancel(id)), 202)
+
+
+@router.post("/{id}/retry", status_code=202, response_model=JobOut, responses=documented(400, 404, 409))
+async def retry_job(id: UUID, jobs: Jobs) -> Json:  # noqa: A002
+    """A new job with the same parameters."""
+    return Json(job_json(await jobs.retry(id)), 202)

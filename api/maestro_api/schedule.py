@@ -1,0 +1,138 @@
+"""Schedules: definitions as custom resources."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from maestro.schedule.model import Schedule
+from maestro_api import body
+from maestro_api.dependencies import Force, Id, Schedules
+from maestro_api.errors import documented
+from maestro_api.gate import API
+
+router = APIRouter(prefix=f"{API}/schedules", tags=["schedules"])
+
+Object = dict[str, Any]
+
+# The custom resource's words for the contract's.
+_SPEC_NAMES = {"cron_expression": "cron", "time_zone": "timeZone", "parameters": "parameters"}
+
+
+class _ScheduleFields(body.Input):
+    def spec(self) -> Object:
+        """The fields that were given, by their names in the custom resource. Null means not given."""
+        given = self.model_dump(exclude_none=True, exclude={"automation_id"})
+        spec = {_SPEC_NAMES[field]: value for field, value in given.items() if field in _SPEC_NAMES}
+        return spec | ({"suspend": not given["is_enabled"]} if "is_enabled" in given else {})
+
+
+class NewSchedule(_ScheduleFields):
+    """A schedule to create."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"automationId": 1, "cronExpression": "0 8 * * 1-5"}}
+    )
+
+    automation_id: int
+    cron_expression: str = Field(description="Five fields, or @hourly, @daily, @weekly, @monthly, @yearly.")
+    parameters: Object | None = None
+    is_enabled: bool | None = Field(None, description="Absent: true.")
+    time_zone: str | None = Field(None, description="IANA name; absent: the server's default.")
+
+
+class ScheduleChange(_ScheduleFields):
+    """The fields to change; absent and null ones stay as they are."""
+
+    automation_id: int | None = None
+    cron_expression: str | None = None
+    parameters: Object | None = None
+    is_enabled: bool | None = None
+    time_zone: str | None = None
+
+
+class ScheduleOut(BaseModel):
+    """A schedule and the custom resource it is."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    id: int
+    automation_id: int | None = Field(description="Null while there is no such Automation.")
+    cron_expression: str
+    time_zone: str
+    parameters: Object
+    next_run_at: datetime | None = Field(description="Null while it is disabled.")
+    is_enabled: bool
+    created_at: datetime
+    updated_at: datetime
+    namespace: str
+    resource_name: str = Field(description="metadata.name of the custom resource.")
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Self:
+        return cls(
+            id=schedule.id,
+            automation_id=schedule.automation_id,
+            cron_expression=schedule.cron,
+            time_zone=schedule.time_zone,
+            parameters=schedule.parameters,
+            next_run_at=schedule.next_run_at,
+            is_enabled=not schedule.suspended,
+            created_at=schedule.created_at,
+            updated_at=schedule.updated_at,
+            namespace=schedule.namespace,
+            resource_name=schedule.name,
+        )
+
+
+NewScheduleBody = Annotated[NewSchedule, Depends(body.read_as(NewSchedule))]
+ScheduleChangeBody = Annotated[ScheduleChange, Depends(body.read_as(ScheduleChange))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(400, 403, 409, 413),
+    openapi_extra=body.described_by(NewSchedule),
+)
+async def create_schedule(new: NewScheduleBody, schedules: Schedules) -> ScheduleOut:
+    """Creates the custom resource beside its automation's."""
+    return ScheduleOut.of(await schedules.create(new.automation_id, new.spec()))
+
+
+@router.get("", responses=documented(400))
+async def list_schedules(
+    schedules: Schedules, include_disabled: Annotated[bool, Query()] = False
+) -> list[ScheduleOut]:
+    """The enabled ones, or all."""
+    return [ScheduleOut.of(schedule) for schedule in await schedules.list(include_disabled=include_disabled)]
+
+
+@router.get("/{id}", responses=documented(400, 404))
+async def get_schedule(id: Id, schedules: Schedules) -> ScheduleOut:  # noqa: A002
+    """One schedule."""
+    return ScheduleOut.of(await schedules.get(id))
+
+
+@router.put(
+    "/{id}",
+    responses=documented(400, 403, 404, 409, 413),
+    openapi_extra=body.described_by(ScheduleChange),
+)
+async def change_schedule(
+    id: Id,  # noqa: A002
+    change: ScheduleChangeBody,
+    schedules: Schedules,
+    force: Force = False,
+) -> ScheduleOut:
+    """Writes only the fields whose values change. One that another manager owns gives 409."""
+    return ScheduleOut.of(await schedules.change(id, change.automation_id, change.spec(), force=force))
+
+
+@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+async def delete_schedule(id: Id, schedules: Schedules, force: Force = False) -> Response:  # noqa: A002
+    """Deletes the custom resource; its jobs stay."""
+    await schedules.delete(id, force=force)
+    return Response(status_code=204)

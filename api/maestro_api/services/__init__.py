@@ -1,0 +1,23 @@
+"""What the routes call: each use case over the database, the custom resources and the publisher."""
+
+from dataclasses import dataclass
+
+from maestro_api.services.automation import Automations
+from maestro_api.services.health import Health
+from maestro_api.services.job import Jobs
+from maestro_api.services.schedule import Schedules
+from maestro_api.services.worker import Workers
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each, made when the app starts."""
+
+    automations: Automations
+    health: Health
+    jobs: Jobs
+    schedules: Schedules
+    workers: Workers
+
+
+__all__ = ["Automations", "Health", "Jobs", "Schedules", "Services", "Workers"]

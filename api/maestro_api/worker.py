@@ -1,0 +1,200 @@
+"""What workers call, in the contract's snake_case."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from maestro import jsontext
+from maestro.errors import BadInput
+from maestro.job.model import Finish, Level, NewLine, Start, Status
+from maestro_api import body
+from maestro_api.dependencies import AttemptToken, Workers
+from maestro_api.errors import documented, sentence
+from maestro_api.gate import API
+from maestro_api.reply import Json
+
+router = APIRouter(prefix=f"{API}/worker/jobs", tags=["workers"])
+
+MOST_LINES = 1_000
+
+
+class LineIn(body.Input):
+    """A log line."""
+
+    level: Level
+    message: str
+    actionable: bool = False
+    seq: int | None = Field(
+        None,
+        ge=0,
+        le=2**63 - 1,
+        description="The line's number within the attempt; makes sending it again harmless.",
+    )
+
+
+class FinishIn(body.Input):
+    """How the job ended."""
+
+    status: Literal[Status.COMPLETED, Status.COMPLETED_NO_INVOICES, Status.FAILED, Status.CANCELED]
+    result: Any = None
+
+
+class StartOut(BaseModel):
+    """The attempt that runs now."""
+
+    message: str
+    job_id: UUID
+    status: Literal["running"]
+    attempt: int
+
+
+class LogOut(BaseModel):
+    """The line is kept."""
+
+    message: str
+    log_id: int
+
+
+class LogsOut(BaseModel):
+    """The lines are kept; their ids are in the order they were sent in."""
+
+    message: str
+    log_ids: list[int]
+
+
+class FinishOut(BaseModel):
+    """The job has ended."""
+
+    message: str
+    job_id: UUID
+    status: Status
+
+
+class StatusOut(BaseModel):
+    """Where the job stands."""
+
+    status: Status
+    terminal: bool
+    started_at: datetime | None
+    completed_at: datetime | None
+    last_heartbeat_at: datetime | None
+    cancellation_requested_at: datetime | None
+    retry_count: int
+
+
+class CancellationOut(BaseModel):
+    """Whether to stop."""
+
+    cancellation_requested: bool
+
+
+Line = Annotated[LineIn, Depends(body.read_as(LineIn))]
+End = Annotated[FinishIn, Depends(body.read_as(FinishIn))]
+
+_LINES = TypeAdapter(list[LineIn])
+
+
+@router.post("/{id}/start", response_model=StartOut, responses=documented(400, 404, 409))
+async def start(id: UUID, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """Begins an attempt. The same token again is the same attempt; while another runs, a token gives 409."""
+    attempt = await workers.start(Start(id, token))
+    return Json({"message": "job started", "job_id": id, "status": Status.RUNNING, "attempt": attempt})
+
+
+@router.post(
+    "/{id}/log",
+    status_code=201,
+    response_model=LogOut,
+    responses=documented(400, 404, 409, 413),
+    openapi_extra=body.described_by(LineIn),
+)
+async def log(id: UUID, line: Line, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """Keeps a log line."""
+    [log_id] = await workers.append([_new_line(id, line, token)])
+    return Json({"message": "log line kept", "log_id": log_id}, 201)
+
+
+@router.post(
+    "/{id}/logs",
+    status_code=201,
+    response_model=LogsOut,
+    responses=documented(400, 404, 409, 413),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "array",
+                        "maxItems": MOST_LINES,
+                        "items": {"$ref": "#/components/schemas/LineIn"},
+                    }
+                },
+                "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/LineIn"}},
+            },
+        }
+    },
+)
+async def logs(id: UUID, request: Request, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """Keeps up to 1,000 log lines, all or none: a JSON array, or one object per line."""
+    lines = _lines(await body.raw(request))
+    log_ids = await workers.append([_new_line(id, line, token) for line in lines]) if lines else []
+    return Json({"message": "log lines kept", "log_ids": log_ids}, 201)
+
+
+@router.post(
+    "/{id}/finish",
+    response_model=FinishOut,
+    responses=documented(400, 404, 409, 413),
+    openapi_extra=body.described_by(FinishIn),
+)
+async def finish(id: UUID, end: End, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """Ends the job. The same content again changes nothing; other content gives 409."""
+    result = None if end.result is None else jsontext.dump(end.result)
+    status = await workers.finish(Finish(id, end.status, result, token))
+    return Json({"message": "job finished", "job_id": id, "status": status})
+
+
+@router.get("/{id}/status", response_model=StatusOut, responses=documented(400, 404))
+async def status(id: UUID, workers: Workers) -> Json:  # noqa: A002
+    """Where the job stands; asking changes nothing."""
+    job = await workers.status(id)
+    return Json(
+        {
+            "status": job.status,
+            "terminal": job.ended,
+            "started_at": job.started_at,
+            "completed_at": job.completed_at,
+            "last_heartbeat_at": job.last_heartbeat_at,
+            "cancellation_requested_at": job.cancellation_requested_at,
+            "retry_count": job.retry_count,
+        }
+    )
+
+
+@router.get("/{id}/cancellation", response_model=CancellationOut, responses=documented(400, 404, 409))
+async def cancellation(id: UUID, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """Whether somebody asked to cancel; asking counts as a heartbeat."""
+    return Json({"cancellation_requested": await workers.cancellation_requested(Start(id, token))})
+
+
+def _new_line(job_id: UUID, line: LineIn, token: str | None) -> NewLine:
+    return NewLine(job_id, line.level, line.message, line.actionable, line.seq, token)
+
+
+def _lines(sent: bytes) -> list[LineIn]:
+    text = sent.strip()
+    parsed = jsontext.parse(text) if text.startswith(b"[") else _parsed_each(text)
+    if len(parsed) > MOST_LINES:
+        raise BadInput(f"{len(parsed)} lines are too many for one call; send at most {MOST_LINES}.")
+    try:
+        return _LINES.validate_python(parsed)
+    except ValidationError as error:
+        raise BadInput(sentence(error)) from None
+
+
+def _parsed_each(text: bytes) -> list[Any]:
+    return [jsontext.parse(line) for line in text.splitlines() if line.strip()]
