@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from maestro.errors import BadInput, Conflict, MaestroError
+from maestro.errors import BadInput, Conflict, MaestroError, Unavailable
 from maestro.kube import SECRET, Kind, Kube
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _exists(kube: Kube, release: Release, name: str, expected: Mapping[str, str]
     if missing:
         raise BadInput(
             f"Secret {name} in namespace {release.release_namespace} lacks {', '.join(missing)}. "
-            "Add what it lacks; or delete it to have a new one made, and with it the bundled server's volume, "
+            "Add what it lacks; or, to have a new one made, delete it and the bundled server's volume, "
             "whose data knows the old password only."
         )
     log.info("Secret %s exists and is left as it is", name)
@@ -167,15 +167,18 @@ def _secret(release: Release, name: str, concept: str, data: Mapping[str, str]) 
 
 
 def main() -> int:
-    """The process: 0 when every Secret is there, 1 and a sentence when not."""
+    """The process: 0 when every Secret is there, 1 when trying again may help, 2 when somebody must act."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         bootstrap(Kube.connect(), Release())  # type: ignore[call-arg]  # filled from the environment
     except ValidationError as error:
         wrong = (f"MAESTRO_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
         log.error("bootstrap needs other settings: %s", "; ".join(wrong))
+        return 2
+    except Unavailable as error:
+        log.error("bootstrap could not finish: %s", error.message)
         return 1
     except MaestroError as error:
         log.error("bootstrap failed: %s", error.message)
-        return 1
+        return 2
     return 0

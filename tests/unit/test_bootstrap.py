@@ -159,7 +159,7 @@ def test_the_process_says_which_setting_is_missing(
 ) -> None:
     environment.setattr(Kube, "connect", lambda: cluster)
     environment.delenv("MAESTRO_RELEASE_NAME")
-    assert bootstrap.main() == 1
+    assert bootstrap.main() == 2
     assert "MAESTRO_RELEASE_NAME" in caplog.text
 
 
@@ -168,11 +168,11 @@ def test_the_process_says_which_secret_it_does_not_know(
 ) -> None:
     environment.setattr(Kube, "connect", lambda: cluster)
     environment.setenv("MAESTRO_BOOTSTRAP_SECRETS", "auth,certificate")
-    assert bootstrap.main() == 1
+    assert bootstrap.main() == 2
     assert "certificate" in caplog.text
 
 
-def test_the_process_fails_when_the_cluster_is_away(
+def test_the_process_may_be_tried_again_when_the_cluster_is_away(
     environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away() -> Kube:
@@ -181,3 +181,12 @@ def test_the_process_fails_when_the_cluster_is_away(
     environment.setattr(Kube, "connect", away)
     assert bootstrap.main() == 1
     assert "can't be reached" in caplog.text
+
+
+def test_the_process_is_not_tried_again_when_somebody_must_act(
+    environment: pytest.MonkeyPatch, cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.holds_volume("data-acme-rabbitmq-0")
+    environment.setattr(Kube, "connect", lambda: cluster)
+    assert bootstrap.main() == 2
+    assert "acme-broker is missing" in caplog.text
