@@ -51,6 +51,11 @@ class _Field:
     first_name: int = 0
 
     @property
+    def highest(self) -> int:
+        """The greatest number that may be written."""
+        return _SUNDAY if self.high == _SUNDAY - 1 else self.high
+
+    @property
     def all(self) -> frozenset[int]:
         return frozenset(range(self.low, self.high + 1))
 
@@ -148,21 +153,20 @@ def _bounds(field: _Field, part: str, match: re.Match[str]) -> tuple[int, int]:
 def _number(field: _Field, part: str, text: str) -> int:
     if text.lower() in field.names:
         return field.names.index(text.lower()) + field.first_name
-    highest = _SUNDAY if field is _WEEKDAY else field.high
     if not re.fullmatch("[0-9]{1,2}", text):
         raise _refusal(field, part)
-    if not field.low <= int(text) <= highest:
+    if not field.low <= int(text) <= field.highest:
         raise BadInput(
-            f"{text} in the {field.title} field is out of range; it takes {field.low} to {highest}."
+            f"{text} in the {field.title} field is out of range; it takes {field.low} to {field.highest}."
         )
     return int(text)
 
 
 def _step(field: _Field, part: str, match: re.Match[str]) -> int:
     step = int(match["step"] or 1)
-    if not 1 <= step <= field.high:
+    if not 1 <= step <= field.highest:
         raise BadInput(
-            f"The step of {part!r} in the {field.title} field is out of range; it takes 1 to {field.high}."
+            f"The step of {part!r} in the {field.title} field is out of range; it takes 1 to {field.highest}."
         )
     return step
 

@@ -1,0 +1,318 @@
+"""The dialect, and the next instant, against tables and against a walk over every minute."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maestro.errors import BadInput
+from maestro.schedule.cron import Cron, last_until, next_after, parse, zone_of
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("expression", "plain"),
+    [
+        ("* * * * *", "* * * * *"),
+        ("*/20 8-18/5 1,15 jan-mar mon-fri", "0,20,40 8,13,18 1,15 1,2,3 1,2,3,4,5"),
+        ("5 4 * * 7", "5 4 * * 0"),
+        ("5 4 * * 5-7", "5 4 * * 0,5,6"),
+        ("5 4 * * fri-sun", "5 4 * * 0,5,6"),
+        ("5 4 * * sun-sat", "5 4 * * *"),
+        ("05 04 * DEC Sun", "5 4 * 12 0"),
+        ("0-59 0-23 1-31 1-12 0-6", "* * * * *"),
+        ("  0  9\t1 * *  ", "0 9 1 * *"),
+        ("@hourly", "0 * * * *"),
+        ("@daily", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@Yearly", "0 0 1 1 *"),
+        ("0 0 30 2 mon", "0 0 30 2 1"),  # never on a 30th, yet on Mondays
+        ("0 0 29 2 *", "0 0 29 2 *"),
+    ],
+)
+def test_reads(expression: str, plain: str) -> None:
+    assert parse(expression).plain == plain
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("", "has 0 fields; exactly five are needed"),
+        ("* * * *", "has 4 fields"),
+        ("0 * * * * *", "has 6 fields"),
+        ("60 * * * *", "takes 0 to 59"),
+        ("* 24 * * *", "takes 0 to 23"),
+        ("* * 0 * *", "takes 1 to 31"),
+        ("* * 32 * *", "takes 1 to 31"),
+        ("* * * 13 *", "takes 1 to 12"),
+        ("* * * * 8", "takes 0 to 7"),
+        ("* * L * *", "'L' in the day of month field can't be read"),
+        ("* * 15W * *", "can't be read"),
+        ("* * * * 5#2", "can't be read"),
+        ("* * * * 5L", "can't be read"),
+        ("* * ? * *", "can't be read"),
+        ("H * * * *", "can't be read"),
+        ("* * * january *", "names (jan to dec)"),
+        ("mon * * * *", "can't be read"),
+        ("*/0 * * * *", "takes 1 to 59"),
+        ("*/60 * * * *", "takes 1 to 59"),
+        ("5/10 * * * *", "5-59/10 or */10"),
+        ("10-5 * * * *", "runs backwards"),
+        ("* * * * sat-mon", "runs backwards"),
+        ("1,,2 * * * *", "can't be read"),
+        ("1- * * * *", "can't be read"),
+        ("-1 * * * *", "can't be read"),
+        ("+1 * * * *", "can't be read"),
+        ("1.5 * * * *", "can't be read"),
+        ("\u0661 * * * *", "can't be read"),  # a digit, in Arabic
+        ("* * * * * ; rm", "fields"),
+        ("@reboot", "@hourly, @daily, @weekly, @monthly, @yearly"),
+        ("@midnight", "@hourly"),
+        ("@daily 5", "is not one of"),
+        ("0 0 30 2 *", "never occurs"),
+        ("0 0 31 2,4,6,9,11 *", "never occurs"),
+        ("0 " * 200, "200 fields|characters"),
+    ],
+)
+def test_refuses_with_what_to_do(expression: str, says: str) -> None:
+    with pytest.raises(BadInput) as refusal:
+        parse(expression)
+    assert any(part in refusal.value.message for part in says.split("|"))
+
+
+def test_an_unknown_zone_is_refused_with_an_example() -> None:
+    for name in (
+        "",
+        "Brasilia",
+        "america/sao_paulo",
+        "UTC+3",
+        "../UTC",
+        "/etc/localtime",
+        "right/UTC",
+        "America",
+    ):
+        with pytest.raises(BadInput, match="such as America/Sao_Paulo"):
+            zone_of(name)
+    assert zone_of("America/Sao_Paulo") == ZoneInfo("America/Sao_Paulo")
+
+
+def runs(expression: str, zone: str, start: str, count: int) -> list[str]:
+    """The first instants after a local time, as local times with their offset."""
+    cron, clock = parse(expression), zone_of(zone)
+    instant, found = datetime.fromisoformat(start).replace(tzinfo=clock), []
+    for _ in range(count):
+        instant = next_after(cron, clock, instant)
+        assert instant.tzinfo is UTC
+        found.append(instant.astimezone(clock).strftime("%m-%d %H:%M%z"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "start", "expected"),
+    [
+        # a gap: Berlin, 29 March 2026, 02:00 to 03:00
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T03:00", ["03-29 03:00+0200", "03-30 02:30+0200"]),
+        ("*/30 2 * * *", "Europe/Berlin", "2026-03-28T03:00", ["03-29 03:00+0200", "03-30 02:00+0200"]),
+        ("0 2,3 * * *", "Europe/Berlin", "2026-03-29T00:00", ["03-29 03:00+0200", "03-30 02:00+0200"]),
+        ("0 * * * *", "Europe/Berlin", "2026-03-29T00:30", ["03-29 01:00+0100", "03-29 03:00+0200"]),
+        # a fold: Berlin, 25 October 2026, 03:00 back to 02:00
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:00", ["10-25 02:30+0200", "10-26 02:30+0100"]),
+        ("0,30 2 * * *", "Europe/Berlin", "2026-10-25T02:00", ["10-25 02:30+0200", "10-26 02:00+0100"]),
+        ("0 */2 * * *", "Europe/Berlin", "2026-10-25T01:00", ["10-25 02:00+0200", "10-25 04:00+0100"]),
+        (
+            "30 * * * *",
+            "Europe/Berlin",
+            "2026-10-25T01:00",
+            ["10-25 01:30+0200", "10-25 02:30+0200", "10-25 02:30+0100", "10-25 03:30+0100"],
+        ),
+        # midnight does not exist: São Paulo, 4 November 2018
+        ("0 0 * * *", "America/Sao_Paulo", "2018-11-03T01:00", ["11-04 01:00-0200", "11-05 00:00-0200"]),
+        # midnight comes twice: São Paulo, 18 February 2018
+        ("30 23 * * *", "America/Sao_Paulo", "2018-02-17T12:00", ["02-17 23:30-0200", "02-18 23:30-0300"]),
+        ("0 2 * * *", "America/New_York", "2026-03-07T12:00", ["03-08 03:00-0400", "03-09 02:00-0400"]),
+        # half an hour: Lord Howe, 4 October and 5 April 2026
+        ("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00", ["10-04 02:30+1100", "10-05 02:15+1100"]),
+        (
+            "45 * * * *",
+            "Australia/Lord_Howe",
+            "2026-04-05T01:00",
+            ["04-05 01:45+1100", "04-05 01:45+1030", "04-05 02:45+1030"],
+        ),
+        # Ramadan: Casablanca, 15 February and 22 March 2026
+        ("30 2 * * *", "Africa/Casablanca", "2026-02-15T00:00", ["02-15 02:30+0100", "02-16 02:30+0000"]),
+        ("30 2 * * *", "Africa/Casablanca", "2026-03-22T00:00", ["03-22 03:00+0100", "03-23 02:30+0100"]),
+        # a day that does not exist: Apia skipped 30 December 2011
+        ("0 12 * * *", "Pacific/Apia", "2011-12-29T13:00", ["12-31 00:00+1400", "12-31 12:00+1400"]),
+        # either day matches when both are given
+        ("0 0 13 * fri", "UTC", "2026-11-01T00:00", ["11-06 00:00+0000", "11-13 00:00+0000"]),
+        ("0 0 */10 * mon", "UTC", "2026-11-01T01:00", ["11-02 00:00+0000", "11-09 00:00+0000"]),
+        ("0 0 29 2 *", "UTC", "2026-03-01T00:00", ["02-29 00:00+0000", "02-29 00:00+0000"]),
+        ("0 0 31 * *", "UTC", "2026-11-01T00:00", ["12-31 00:00+0000", "01-31 00:00+0000"]),
+    ],
+)
+def test_runs(expression: str, zone: str, start: str, expected: list[str]) -> None:
+    assert runs(expression, zone, start, len(expected)) == expected
+
+
+def test_the_century_without_a_leap_day() -> None:
+    assert next_after(parse("0 0 29 2 *"), ZoneInfo("UTC"), datetime(2097, 1, 1, tzinfo=UTC)).year == 2104
+
+
+def test_seconds_and_fractions_count_as_after() -> None:
+    every_minute, instant = parse("* * * * *"), datetime(2026, 1, 1, 8, 30, tzinfo=UTC)
+    assert next_after(every_minute, ZoneInfo("UTC"), instant) == instant + MINUTE
+    assert next_after(every_minute, ZoneInfo("UTC"), instant - timedelta(microseconds=1)) == instant
+    assert next_after(every_minute, ZoneInfo("UTC"), instant + timedelta(seconds=59.9)) == instant + MINUTE
+
+
+# The oracle: walk the minutes, ask each local time the plain question.
+
+
+def lets_in(cron: Cron, local: datetime) -> bool:
+    any_day, any_weekday = len(cron.days) == 31, len(cron.weekdays) == 7
+    day, weekday = local.day in cron.days, (local.weekday() + 1) % 7 in cron.weekdays
+    either = day and weekday if any_day or any_weekday else day or weekday
+    return local.minute in cron.minutes and local.hour in cron.hours and local.month in cron.months and either
+
+
+def walked(cron: Cron, zone: ZoneInfo, after: datetime, until: datetime) -> list[datetime]:
+    """Every instant at which the cron runs, from a walk over the minutes of UTC."""
+    found = []
+    instant = after.replace(second=0, microsecond=0)
+    while (instant := instant + MINUTE) <= until:
+        local, earlier = instant.astimezone(zone), (instant - MINUTE).astimezone(zone)
+        jumped = local.replace(tzinfo=None) - earlier.replace(tzinfo=None)
+        skipped = [earlier.replace(tzinfo=None) + MINUTE * n for n in range(1, jumped // MINUTE)]
+        repeated = local.fold == 1 and not cron.every_hour
+        if any(lets_in(cron, time) for time in skipped) or (lets_in(cron, local) and not repeated):
+            found.append(instant)
+    return found
+
+
+ZONES = [
+    "UTC",
+    "America/Sao_Paulo",
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Africa/Casablanca",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+    "America/Havana",
+]
+
+
+def field(low: int, high: int) -> st.SearchStrategy[str]:
+    number = st.integers(low, high)
+    span = st.tuples(number, number).map(sorted).map(lambda ends: f"{ends[0]}-{ends[1]}")
+    step = st.integers(1, high)
+    part = st.one_of(
+        st.just("*"),
+        number.map(str),
+        span,
+        step.map(lambda by: f"*/{by}"),
+        st.tuples(span, step).map(lambda both: f"{both[0]}/{both[1]}"),
+    )
+    return st.one_of(st.just("*"), st.lists(part, min_size=1, max_size=3).map(",".join))
+
+
+EXPRESSIONS = st.tuples(field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).map(" ".join)
+FREQUENT = st.tuples(field(0, 59), field(0, 23)).map(lambda both: f"{both[0]} {both[1]} * * *")
+# Around the clock changes of these zones, where it can go wrong, and anywhere else.
+CHANGES = st.sampled_from(
+    [
+        datetime(2026, 3, 29, 1, tzinfo=UTC),
+        datetime(2026, 10, 25, 1, tzinfo=UTC),
+        datetime(2018, 11, 4, 3, tzinfo=UTC),
+        datetime(2018, 2, 18, 2, tzinfo=UTC),
+        datetime(2026, 3, 8, 7, tzinfo=UTC),
+        datetime(2026, 11, 1, 6, tzinfo=UTC),
+        datetime(2026, 4, 4, 15, tzinfo=UTC),
+        datetime(2026, 10, 3, 15, 30, tzinfo=UTC),
+        datetime(2026, 2, 15, 2, tzinfo=UTC),
+        datetime(2026, 3, 22, 2, tzinfo=UTC),
+        datetime(2011, 12, 30, 10, tzinfo=UTC),
+    ]
+)
+NEAR_CHANGES = st.tuples(CHANGES, st.integers(-1600, 300)).map(lambda pair: pair[0] + pair[1] * MINUTE)
+ANYWHEN = st.datetimes(datetime(1995, 1, 1), datetime(2037, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+def parsed(expression: str) -> Cron | None:
+    try:
+        return parse(expression)
+    except BadInput as refusal:
+        if "never occurs" in refusal.message:
+            return None
+        raise
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(FREQUENT, EXPRESSIONS), st.sampled_from(ZONES), st.one_of(NEAR_CHANGES, ANYWHEN))
+def test_agrees_with_a_walk_over_the_minutes(expression: str, zone_name: str, start: datetime) -> None:
+    cron, zone = parsed(expression), ZoneInfo(zone_name)
+    if cron is None:
+        return
+    until = start + timedelta(hours=30)
+    expected = walked(cron, zone, start, until)[:60]
+    instant, found = start, []
+    while len(found) < len(expected) + 1 and (instant := next_after(cron, zone, instant)) <= until:
+        found.append(instant)
+    assert found[: len(expected)] == expected
+    assert len(expected) == 60 or len(found) == len(expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(EXPRESSIONS, st.sampled_from(ZONES), ANYWHEN)
+def test_a_sparse_one_runs_on_a_day_that_matches_and_skips_none(
+    expression: str, zone_name: str, start: datetime
+) -> None:
+    cron, zone = parsed(expression), ZoneInfo(zone_name)
+    if cron is None:
+        return
+    following = next_after(cron, zone, start)
+    assert following > start
+    near = max(start, following - timedelta(hours=3))
+    assert walked(cron, zone, near, following) == [following]
+
+
+@settings(max_examples=100, deadline=None)
+@given(FREQUENT, st.sampled_from(ZONES), NEAR_CHANGES, st.integers(0, 600))
+def test_the_last_one_of_an_outage(expression: str, zone_name: str, start: datetime, minutes: int) -> None:
+    cron, zone = parse(expression), ZoneInfo(zone_name)
+    due = next_after(cron, zone, start)
+    until = due + minutes * MINUTE
+    assert last_until(cron, zone, due, until) == [due, *walked(cron, zone, due, until)][-1]
+
+
+def test_a_long_outage_takes_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+
+    def counted(*arguments: object) -> datetime:
+        steps.append(arguments)
+        return next_after(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("maestro.schedule.cron.next_after", counted)
+    due = datetime(2026, 1, 1, tzinfo=UTC)
+    until = datetime(2026, 12, 31, 23, 59, 30, tzinfo=UTC)
+    assert last_until(parse("* 0-11 * * *"), ZoneInfo("UTC"), due, until) == until.replace(
+        hour=11, minute=59, second=0
+    )
+    assert len(steps) < 30
+
+
+def test_instants_ascend() -> None:
+    cron, zone = parse("*/7 * * * *"), ZoneInfo("Europe/Berlin")
+
+    def all_after(instant: datetime):  # type: ignore[no-untyped-def]
+        while True:
+            instant = next_after(cron, zone, instant)
+            yield instant
+
+    found = list(islice(all_after(datetime(2026, 10, 24, 20, tzinfo=UTC)), 200))
+    assert found == sorted(set(found))
