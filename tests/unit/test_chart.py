@@ -33,47 +33,38 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(HELM), *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
-@cache
-def _rendered(release: str, values: str) -> str:
-    file = ["--values", "-"]
-    done = subprocess.run(
-        [str(HELM), "template", release, str(CHART), "--namespace", NAMESPACE, *KUBERNETES, *file],
+def template(release: str, values: str) -> subprocess.CompletedProcess[str]:
+    """`helm template` with these values over the defaults."""
+    return subprocess.run(
+        [str(HELM), "template", release, str(CHART), "--namespace", NAMESPACE, *KUBERNETES, "--values", "-"],
         input=values,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+
+
+def parsed(text: str) -> list[Manifest]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
+    return [document for document in yaml.load_all(text, Loader=loader) if document]
+
+
+@cache
+def _rendered(release: str, values: str) -> list[Manifest]:
+    done = template(release, values)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return parsed(done.stdout)
 
 
 def render(release: str = "maestro", /, **values: Any) -> list[Manifest]:
     """Every object of the chart with these values over the defaults."""
-    text = _rendered(release, yaml.safe_dump(values))
-    return [document for document in yaml.safe_load_all(text) if document]
+    return _rendered(release, yaml.safe_dump(values))
 
 
 def refusal(**values: Any) -> str:
     """What helm says to values that it must refuse."""
-    done = subprocess.run(
-        [
-            str(HELM),
-            "template",
-            "maestro",
-            str(CHART),
-            "--namespace",
-            NAMESPACE,
-            *KUBERNETES,
-            "--values",
-            "-",
-        ],
-        input=yaml.safe_dump(values),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = template("maestro", yaml.safe_dump(values))
     assert done.returncode != 0, "helm took these values"
     return done.stderr
 
@@ -402,8 +393,9 @@ def test_a_new_chart_version_alone_rolls_no_pod(tmp_path: Path) -> None:
     (copy / "Chart.yaml").write_text(yaml.safe_dump(chart | {"version": "9.9.9"}))
     done = helm("template", "maestro", str(copy), "--namespace", NAMESPACE, *KUBERNETES)
     assert "maestro-9.9.9" in done.stdout
-    newer = [each for each in yaml.safe_load_all(done.stdout) if each]
-    assert dict(pods(newer)) == dict(pods(render()))
+    newer = [each for each in parsed(done.stdout) if each["kind"] != "Job"]
+    older = [each for each in render() if each["kind"] != "Job"]
+    assert dict(pods(newer)) == dict(pods(older))
 
 
 def test_the_brokers_configuration_rolls_its_pod() -> None:
