@@ -1,10 +1,11 @@
 """Automations in PostgreSQL. Api and operator both register; the operator alone retires."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from psycopg import AsyncCursor
 from psycopg.errors import DataError, UniqueViolation
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -26,6 +27,16 @@ class RunFacts:
     running: int
     last_status: str | None
     last_finished_at: datetime | None
+
+
+def _automations(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Automation]:
+    """Makes rows by column name: a newer schema may have columns that this version doesn't know."""
+    place = {column.name: index for index, column in enumerate(cursor.description or ())}
+
+    def make(values: Sequence[Any]) -> Automation:
+        return Automation(**{field.name: values[place[field.name]] for field in fields(Automation)})
+
+    return make
 
 
 async def register(
@@ -62,7 +73,7 @@ async def retire(conn: Connection, namespace: str, name: str) -> Automation | No
     A row retired earlier is returned as it is, so that what is left to clear can be cleared.
     """
     async with conn.transaction():
-        async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+        async with conn.cursor(row_factory=_automations) as cursor:
             await cursor.execute(_sql["retire"], {"namespace": namespace, "name": name})
             retired = await cursor.fetchone()
         await conn.execute(_sql["cancel_orphans"])
@@ -106,7 +117,7 @@ async def drop_stale_reservations(conn: Connection) -> int:
 
 async def get(conn: Connection, automation_id: int) -> Automation:
     """Raises NotFound when there is none in use with this id."""
-    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+    async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["by_id"], {"id": automation_id})
         found = await cursor.fetchone()
     if found is None:
@@ -116,21 +127,21 @@ async def get(conn: Connection, automation_id: int) -> Automation:
 
 async def by_name(conn: Connection, namespace: str, name: str) -> Automation | None:
     """The row of a resource, retired ones and reservations included."""
-    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+    async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["by_name"], {"namespace": namespace, "name": name})
         return await cursor.fetchone()
 
 
 async def list_all(conn: Connection) -> list[Automation]:
     """All in use, by id."""
-    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+    async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["list_all"])
         return await cursor.fetchall()
 
 
 async def uncleared(conn: Connection) -> list[Automation]:
     """Retired ones whose queue and broker user nobody has dealt with yet."""
-    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+    async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["uncleared"])
         return await cursor.fetchall()
 
@@ -195,7 +206,7 @@ async def _upsert(conn: Connection, definition: Definition, queue: str) -> Autom
     del values["worker"], values["queue_name"]
     for name in ("queue_arguments", "parameter_schema", "default_params"):
         values[name] = None if values[name] is None else Jsonb(values[name])
-    async with conn.cursor(row_factory=class_row(Automation)) as cursor:
+    async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["register"], values)
         return await cursor.fetchone()
 

@@ -74,6 +74,14 @@ class Kube:
         except NotFound:
             return None
 
+    def serves(self, kind: Kind, namespace: str | None = None) -> bool:
+        """Whether the cluster knows the kind. `namespace` is one we may list."""
+        try:
+            self._call("GET", kind.path(namespace), {"limit": "1"})
+        except NotFound:
+            return False
+        return True
+
     def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "") -> list[Resource]:
         """All objects of a namespace, or of the cluster. Raises NotFound when the cluster lacks the kind."""
         found: list[Resource] = []

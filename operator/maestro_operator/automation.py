@@ -1,0 +1,152 @@
+"""An Automation: its row, its queue, its worker, its status."""
+
+import logging
+
+from maestro.automation import store
+from maestro.automation.model import Automation
+from maestro.errors import Forbidden, NameTaken, SpecRefused, Unavailable
+from maestro.kube import AUTOMATION
+from maestro_operator import deploy, events, status
+from maestro_operator.conditions import QUEUE_READY, READY, WORKERS_AVAILABLE, Condition
+from maestro_operator.keys import Key
+from maestro_operator.seen import Resource
+from maestro_operator.services import Services
+from maestro_operator.status import Findings
+
+log = logging.getLogger(__name__)
+
+
+async def sync(services: Services, key: Key) -> None:
+    """Bring everything to what the resource says, or clear up after it when it is gone. Idempotent."""
+    resource = await services.current(key)
+    if resource is None:
+        await _retire(services, key)
+        return
+    if (
+        "deletionTimestamp" in resource["metadata"]
+    ):  # somebody's finalizer keeps it; nothing is begun any more
+        return
+    findings = Findings()
+    try:
+        await _serve(services, key, resource, findings)
+        services.settled(key)
+    except NameTaken as taken:
+        _refuse(findings, SpecRefused("DisplayNameTaken", taken.message))
+        name = resource["spec"].get("displayName") or key.name
+        services.waits_for(key, ("displayName", key.namespace, name))
+    except SpecRefused as refusal:
+        _refuse(findings, refusal)
+        services.waits_for(key, None)
+    except Forbidden as forbidden:  # a grant Maestro itself lacks: each sweep looks whether it has come
+        _refuse(findings, SpecRefused("NotAllowed", forbidden.message))
+        services.waits_for(key, None)
+    except Unavailable as away:
+        await status.write_waiting(services, key, resource, away)
+        raise
+    _fill(findings, resource)
+    await status.write(services, key, resource, findings)
+
+
+async def _serve(services: Services, key: Key, resource: Resource, findings: Findings) -> None:
+    _refuse_release_namespace(services, resource)
+    async with services.database() as connection:
+        row = await store.register(connection, resource, shared_queues=services.settings.shared_queues)
+    findings.fields |= {"id": row.id, "queue": {"name": row.queue}}
+    services.came(("automation", key.namespace, key.name))
+    queue = await services.topology.ensure(row.queue, row.arguments)
+    findings.note(
+        QUEUE_READY, "True", "QueueDeclared", queue.note or "The queue and its dead-letter binding exist."
+    )
+    await _serve_worker(services, key, resource, row, findings)
+    findings.note(
+        READY, "True", "Registered", f"Jobs are published to the queue {row.queue}.{_moved(resource, row)}"
+    )
+
+
+async def _serve_worker(
+    services: Services, key: Key, resource: Resource, row: Automation, findings: Findings
+) -> None:
+    if "worker" in resource["spec"]:
+        found = await deploy.deploy(services, resource, row)
+        findings.fields["worker"] = {"replicas": found.replicas, "readyReplicas": found.ready}
+        findings.note(WORKERS_AVAILABLE, found.status, found.reason, found.message)
+        return
+    if key in services.deployments:
+        await deploy.undeploy(services, key, row)
+    findings.fields["worker"] = None
+    findings.note(WORKERS_AVAILABLE, "Unknown", "NotManaged", "Without spec.worker, workers run elsewhere.")
+
+
+def _refuse_release_namespace(services: Services, resource: Resource) -> None:
+    namespace = resource["metadata"]["namespace"]
+    if "worker" not in resource["spec"] or namespace != services.settings.release_namespace:
+        return
+    raise SpecRefused(
+        "WorkerNamespaceForbidden",
+        f"Workers don't run in {namespace}, where Maestro's own Secrets are. Apply this Automation in "
+        "another one of the chart's watchNamespaces.",
+    )
+
+
+def _moved(resource: Resource, row: Automation) -> str:
+    """A word on a queueName that came too late to be followed."""
+    asked = resource["spec"].get("queueName", row.queue)
+    if asked == row.queue:
+        return ""
+    return f" A queue is chosen once: delete this Automation and apply it again to have {asked}."
+
+
+def _refuse(findings: Findings, refusal: SpecRefused) -> None:
+    """Ready is false whatever is refused; what was served before still is."""
+    findings.note(READY, "False", refusal.reason, refusal.message)
+    if refusal.condition != READY:
+        findings.note(refusal.condition, "False", refusal.reason, refusal.message)
+
+
+def _fill(findings: Findings, resource: Resource) -> None:
+    """What a first visit that was refused leaves open, and the counts of a new one."""
+    old = status.conditions_of(resource)
+    findings.default(old, Condition(QUEUE_READY, "Unknown", "NotRegistered", "See Ready."))
+    findings.default(old, Condition(WORKERS_AVAILABLE, "Unknown", "NotRegistered", "See Ready."))
+    if "id" in findings.fields and "jobs" not in resource.get("status", {}):
+        findings.fields["jobs"] = {"pending": 0, "running": 0}
+
+
+async def _retire(services: Services, key: Key) -> None:
+    services.settled(key)
+    async with services.database() as connection:
+        row = await store.retire(connection, key.namespace, key.name)
+    if row is None or row.cleared_at is not None:
+        return
+    log.info("%s is gone; its pending jobs are canceled", key)
+    services.came(("displayName", key.namespace, row.display_name))
+    for schedule in services.schedules_of(key):
+        services.mark(schedule)
+    await _clear(services, row)
+    async with services.database() as connection:
+        await store.cleared(connection, row.id)
+
+
+async def _clear(services: Services, row: Automation) -> None:
+    """Deal with what it had at the broker. Kubernetes itself deletes what the resource owned."""
+    if row.managed:
+        await deploy.drop_user(services, row)
+    async with services.database() as connection:
+        in_use = await store.queue_users(connection, row.queue)
+    if in_use or row.queue in services.settings.shared_queues:
+        return
+    if row.deletion_policy != "Delete":
+        await _warn_kept(services, row, "QueueRetained", "its deletionPolicy is Retain")
+    elif not await services.topology.delete(row.queue, row.arguments):
+        await _warn_kept(services, row, "QueueNotEmpty", "messages are in it")
+
+
+async def _warn_kept(services: Services, row: Automation, reason: str, why: str) -> None:
+    gone = {
+        "apiVersion": AUTOMATION.api_version,
+        "kind": AUTOMATION.kind,
+        "metadata": {"namespace": row.namespace, "name": row.name, "uid": row.uid},
+    }
+    command = f"rabbitmqctl delete_queue {row.queue}"
+    message = f"The queue {row.queue} stays, since {why}. When nobody needs it any more: {command}"
+    await events.post(services, gone, "Warning", reason, message)

@@ -1,0 +1,101 @@
+"""One running operator: the work queue, the sweep and the run facts over one set of connections."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, assert_never
+
+from maestro.broker.management import Management
+from maestro.broker.topology import Topology
+from maestro.db import open_pool
+from maestro.errors import MaestroError
+from maestro.kube import AUTOMATION, SCHEDULE, Kind, Kube
+from maestro.settings import Settings
+from maestro_operator import automation, schedule
+from maestro_operator.facts import Facts
+from maestro_operator.keys import Key
+from maestro_operator.services import Services, owner_of
+from maestro_operator.sweep import Sweep
+from maestro_operator.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+
+class Operator:
+    """Takes what the watches see, and keeps everything in step with it."""
+
+    def __init__(self, services: Services, queue: WorkQueue) -> None:
+        self.services = services
+        self.queue = queue
+        self.sweep = Sweep(services)
+        self.facts = Facts(services)
+
+    async def run(self) -> None:
+        """Work until canceled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self.sweep.run())
+            group.create_task(self.facts.run())
+
+    def saw(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
+        """A resource as a watch event has it; `event` is ADDED, MODIFIED, DELETED, or None from the list."""
+        key = Key.of(kind, body)
+        if event == "DELETED":
+            self.services.seen.end(key, body["metadata"]["uid"])
+        else:
+            self.services.seen.put(key, dict(body))
+        self.queue.mark(key)
+
+    def saw_deployment(self, event: str | None, body: Mapping[str, Any]) -> None:
+        """A worker's Deployment changed: its Automation's status may follow, or its drift be repaired."""
+        key = owner_of(body)
+        if key is None:
+            return
+        if event == "DELETED":
+            self.services.deployments.discard(key)
+        else:
+            self.services.deployments.add(key)
+        self.queue.mark(key)
+
+    async def database_state(self) -> str:
+        try:
+            async with self.services.database() as connection:
+                await connection.execute("SELECT 1")
+        except MaestroError as error:
+            return error.message
+        return "ok"
+
+    async def broker_state(self) -> str:
+        try:
+            await asyncio.wait_for(self.services.topology.ping(), 5)
+        except MaestroError as error:
+            return error.message
+        except TimeoutError:
+            return "no answer within 5 s"
+        return "ok"
+
+
+@asynccontextmanager
+async def opened(settings: Settings, kube: Kube) -> AsyncIterator[Operator]:
+    """An operator with its connections; none of them waits for its server to be there."""
+    database_uri = settings.database_uri.get_secret_value()
+    with Topology(settings.broker_uri.get_secret_value()) as topology:
+        async with open_pool(database_uri, size=settings.database_pool_size) as pool:
+            management = Management(settings.management_uri, settings.vhost)
+
+            async def sync(key: Key) -> None:
+                await _sync(services, key)
+
+            queue = WorkQueue(sync)
+            services = Services(settings, kube, pool, topology, management, queue.mark)
+            yield Operator(services, queue)
+
+
+async def _sync(services: Services, key: Key) -> None:
+    if key.kind == AUTOMATION:
+        await automation.sync(services, key)
+    elif key.kind == SCHEDULE:
+        await schedule.sync(services, key)
+    else:
+        assert_never(key.kind)  # type: ignore[arg-type]

@@ -1,0 +1,75 @@
+"""What statuses tell of runs (counts, last and next run), refreshed without hurry and never in a storm."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from maestro.automation import store
+from maestro.automation.store import RunFacts
+from maestro.errors import MaestroError
+from maestro.kube import AUTOMATION, SCHEDULE
+from maestro.schedule import store as schedule_store
+from maestro_operator import schedule, status
+from maestro_operator.conditions import timestamp
+from maestro_operator.keys import Key
+from maestro_operator.services import Services
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 5.0
+# A change is shown at once unless the object was written within the last minute.
+_SECONDS_PER_OBJECT = 60.0
+_PATCHES_PER_SECOND = 20
+
+
+class Facts:
+    """At most one patch a minute per object and 20 a second in all."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._written: dict[Key, float] = {}
+
+    async def run(self) -> None:
+        """Refresh until canceled."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self.once()
+            except MaestroError as error:
+                log.info("run facts are not refreshed now: %s", error.message)
+            except Exception:
+                log.exception("run facts could not be refreshed")
+
+    async def once(self) -> None:
+        """Write what changed for those whose minute is over."""
+        async with self._services.database() as connection:
+            automations = await store.run_facts(connection)
+            schedules = await schedule_store.list_all(connection, include_disabled=True)
+        wanted = {Key(AUTOMATION, each.namespace, each.name): _jobs(each) for each in automations}
+        wanted |= {Key(SCHEDULE, row.namespace, row.name): schedule.run_fields(row) for row in schedules}
+        self._written = {key: at for key, at in self._written.items() if key in wanted}
+        for key, fields in self._due(wanted):
+            resource = self._services.seen.get(key)
+            if resource is None or not await status.patch(self._services, key, resource, fields):
+                continue
+            self._written[key] = time.monotonic()
+            await asyncio.sleep(1 / _PATCHES_PER_SECOND)
+
+    def _due(self, wanted: dict[Key, dict[str, Any]]) -> Iterator[tuple[Key, dict[str, Any]]]:
+        for key, fields in wanted.items():
+            resource = self._services.seen.get(key)
+            # Before its first sync an object has no status of ours to add to.
+            if resource is None or "id" not in resource.get("status", {}):
+                continue
+            if time.monotonic() - self._written.get(key, -_SECONDS_PER_OBJECT) >= _SECONDS_PER_OBJECT:
+                yield key, fields
+
+
+def _jobs(facts: RunFacts) -> dict[str, Any]:
+    """A merge patch merges objects, so a field that goes is named; none ever does here."""
+    jobs: dict[str, Any] = {"pending": facts.pending, "running": facts.running}
+    if facts.last_status and facts.last_finished_at:
+        jobs |= {"lastStatus": facts.last_status, "lastFinishedTime": timestamp(facts.last_finished_at)}
+    return {"jobs": jobs}
