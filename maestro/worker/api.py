@@ -91,7 +91,7 @@ class JobApi:
             response = self._session.request(
                 method,
                 f"{self._url}/{what}",
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else json.dumps(body, ensure_ascii=False).encode(errors="replace"),
                 headers={"X-Attempt-Token": self._token, "Content-Type": "application/json"},
                 timeout=_TIMEOUT,
                 allow_redirects=False,
