@@ -195,6 +195,7 @@ http://{{ .Release.Name }}-api.{{ .Release.Namespace }}.svc{{ if ne (int .Values
   command: [maestro, migrate]
   env:
     {{- include "maestro.databaseEnv" . | nindent 4 }}
+    {{- include "maestro.brokerEnv" . | nindent 4 }}
   resources:
     {{- toYaml .Values.migrate.resources | nindent 4 }}
   securityContext:
