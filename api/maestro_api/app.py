@@ -44,6 +44,7 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
         lifespan=_lifespan(settings, connect),
         middleware=[Middleware(gate.Gate, settings=settings)],
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
     )

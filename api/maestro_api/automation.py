@@ -25,10 +25,8 @@ Object = dict[str, Any]
 class ParameterEntry(body.Input):
     """One parameter of an automation's form."""
 
-    model_config = ConfigDict(extra="forbid")
-
     name: str = Field(min_length=1, max_length=128)
-    label: str
+    label: str | None = None
     type: Literal["text", "date", "number", "select", "boolean", "list"]
     required: bool | None = None
     options: list[str] | None = Field(None, description="What a select offers.")
