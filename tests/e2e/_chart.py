@@ -19,12 +19,31 @@ def _executable() -> str:
     return found
 
 
-def helm(*arguments: str, stdin: str | None = None) -> str:
-    """Run helm in the release's namespace and return its output; raises AssertionError with what it said."""
-    command = [_executable(), "--kube-context", CONTEXT, "--namespace", RELEASE, *arguments]
+def run(*command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command; raises AssertionError with what it said when it fails."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr.strip()}\n{done.stdout.strip()}"
-    return done.stdout
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}\n{done.stdout.strip()}"
+    return done
+
+
+def _helm(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return run(_executable(), "--kube-context", CONTEXT, "--namespace", RELEASE, *arguments, stdin=stdin)
+
+
+def helm(*arguments: str, stdin: str | None = None) -> str:
+    """helm in the release's namespace: its output."""
+    return _helm(*arguments, stdin=stdin).stdout
+
+
+def helm_test() -> str:
+    """All that `helm test` says, the logs of its pod included."""
+    done = _helm("test", RELEASE)
+    return done.stdout + done.stderr
+
+
+def kubectl_in_any_namespace(*arguments: str) -> str:
+    """kubectl for files whose objects name their own namespaces."""
+    return run("kubectl", "--context", CONTEXT, *arguments).stdout
 
 
 def values_of_the_release() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e._chart import CHART, ROOT, helm
+from e2e._chart import CHART, ROOT, helm, helm_test, kubectl_in_any_namespace
 from e2e.cluster import DEFINITIONS, NAMESPACE, RELEASE, Kubectl
 
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
@@ -20,7 +20,7 @@ def pod_ids(release: Kubectl) -> set[str]:
 
 def test_helm_test_executes_a_job_twice_and_leaves_nothing(kubectl: Kubectl, release: Kubectl) -> None:
     for _ in range(2):
-        said = helm("test", RELEASE)
+        said = helm_test()
         assert "Succeeded" in said
         assert "hello, helm" in said
         definitions = Kubectl(DEFINITIONS)
@@ -96,17 +96,20 @@ def test_kubernetes_own_roles_include_definitions(kubectl: Kubectl, name: str) -
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
-def test_samples_are_accepted(sample: Path, kubectl: Kubectl) -> None:
-    kubectl("--namespace", DEFINITIONS, "apply", "--dry-run=server", "--validate=strict", "-f", str(sample))
+def test_samples_are_accepted(sample: Path) -> None:
+    kubectl_in_any_namespace("apply", "--dry-run=server", "--validate=strict", "-f", str(sample))
 
 
 def test_there_are_samples() -> None:
     assert len(SAMPLES) == 4
 
 
-def test_the_rendered_manifest_is_accepted(release: Kubectl) -> None:
+def test_the_rendered_manifest_is_accepted() -> None:
     manifest = str(ROOT / "manifests" / "install.yaml")
-    release("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", manifest)
+    said = kubectl_in_any_namespace(
+        "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", manifest
+    )
+    assert "statefulset.apps/maestro-postgresql serverside-applied" in said
 
 
 def test_watched_namespaces_enforce_the_restricted_level() -> None:
