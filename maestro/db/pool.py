@@ -45,6 +45,9 @@ async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncItera
         min_size=1,
         max_size=size,
         timeout=wait,
+        # The pool doubles its pauses between attempts up to this long, whoever waits: with its default of five
+        # minutes it came back 90 s after an outage of 140 s. Given up, the next caller makes it try anew.
+        reconnect_timeout=3.0,
         open=False,
         # A connection that died in the pool (a restarted server) is replaced, not handed out.
         check=AsyncConnectionPool.check_connection,
