@@ -1,0 +1,56 @@
+"""What /openapi.json says."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from maestro.settings import Settings
+from maestro_api.app import create_app
+from maestro_api.gate import OPEN
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return create_app(Settings(database_uri="postgresql://x", broker_uri="amqp://x")).openapi()
+
+
+def operations(described: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(path, each) for path, methods in described["paths"].items() for each in methods.values()]
+
+
+def test_every_reference_leads_somewhere_and_nothing_is_left_over(described: dict[str, Any]) -> None:
+    used = set(re.findall(r"#/components/schemas/([\w-]+)", json.dumps(described)))
+    assert used == set(described["components"]["schemas"])
+
+
+def test_every_operation_says_who_may_call_it_and_how_it_fails(described: dict[str, Any]) -> None:
+    for path, operation in operations(described):
+        if path in OPEN:
+            assert "security" not in operation
+            continue
+        wanted = "workers" if "/worker/" in path else "people"
+        assert operation["security"] == [{wanted: []}]
+        assert {"401", "500", "503"} <= set(operation["responses"])
+        for code, reply in operation["responses"].items():
+            if int(code) >= 400:
+                schema = reply["content"]["application/json"]["schema"]["$ref"]
+                assert schema.endswith("RefusedOut" if code == "422" else "ErrorOut")
+
+
+def test_every_operation_has_a_short_id_of_its_own_and_a_described_reply(described: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for _, operation in operations(described)]
+    assert len(ids) == len(set(ids))
+    assert all(len(each) < 30 for each in ids)
+    for path, operation in operations(described):
+        for code, reply in operation["responses"].items():
+            if code in ("200", "201", "202"):
+                assert reply["content"]["application/json"]["schema"], (path, code)
+
+
+def test_bodies_are_described_though_we_read_them_ourselves(described: dict[str, Any]) -> None:
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            takes_a_body = method in ("post", "put") and not path.endswith(("/start", "/cancel", "/retry"))
+            assert ("requestBody" in operation) == takes_a_body, (method, path)
