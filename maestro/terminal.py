@@ -39,12 +39,15 @@ def result(value: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Aligned columns, numbers to the right."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """Aligned columns; those of numbers come last, and to the right."""
+    # The database keeps no order of keys.
+    names = sorted(
+        {name: None for row in rows for name in row}, key=lambda name: _is_column_of_numbers(rows, name)
+    )
     cells = [[_cut(_cell(row.get(name, ""))) for name in names] for row in rows]
     heads = [_cut(escaped(name)) for name in names]
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
-    right = [all(_is_number(row.get(name, 0)) for row in rows) for name in names]
+    right = [_is_column_of_numbers(rows, name) for name in names]
     return "\n".join(_aligned(line, widths, right) for line in [heads, *cells])
 
 
@@ -59,6 +62,10 @@ def _leaves(value: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) and row for row in value)
+
+
+def _is_column_of_numbers(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return all(_is_number(row.get(name, 0)) for row in rows)
 
 
 def _is_number(value: Any) -> bool:

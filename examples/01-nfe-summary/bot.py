@@ -21,6 +21,11 @@ NFE = "{http://www.portalfiscal.inf.br/nfe}"
 MAX_BYTES = 2 * 1024 * 1024  # the tax authority takes 500 KB at most
 KEY = r"\d{6}[0-9A-Z]{12}\d{26}"  # state, month, CNPJ (which may have letters), model, number, check digit
 AUTHORIZED = {"100", "150"}  # cStat: authorized; authorized past its term
+OTHERS = {
+    "inutNFe": "a request to void numbers",
+    "procEventoNFe": "an event",
+    "cteProc": "a transport document",
+}
 
 
 class NotCountedError(Exception):
@@ -177,12 +182,12 @@ def files_below(prefix, root):
 
 def parse(path):
     root = document(content(path))
-    kind = etree.QName(root)
+    kind = etree.QName(root).localname
     if root.tag not in (f"{NFE}NFe", f"{NFE}nfeProc"):
-        raise NotCountedError(f"a {kind.localname} of {kind.namespace or 'no namespace'}, not an invoice")
+        raise NotCountedError(f"{OTHERS.get(kind, 'another kind of document')} ({kind}), not an invoice")
     invoice = root.find(f".//{NFE}infNFe")
     if invoice is None:
-        raise UnreadableError(f"a {kind.localname} without infNFe")
+        raise UnreadableError(f"a {kind} without infNFe")
     if invoice.get("versao") != "4.00":
         raise NotCountedError(f"layout {invoice.get('versao')}, not 4.00")
     status = root.findtext(f"{NFE}protNFe/{NFE}infProt/{NFE}cStat")

@@ -219,7 +219,8 @@ def _traceback(error: BaseException) -> str:
     """From the bot's first frame on, without the runner's; its end when it is long."""
     if isinstance(error, UnusableBotError):
         return str(error)
-    text = "".join(traceback.format_exception(type(error), error, _bots_frames(error.__traceback__)))
+    frames = _bots_frames(error.__traceback__)
+    text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
     return text if len(text) <= MAX_TRACEBACK else "[…]\n" + text[-MAX_TRACEBACK:]
 
 
