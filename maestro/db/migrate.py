@@ -1,4 +1,4 @@
-"""Brings the database to this version's schema: plain `.sql` files, expand-only, safe to run twice and at once."""
+"""Brings the database to this version's schema: plain `.sql` files, expand-only, safe twice and at once."""
 
 import logging
 import time
@@ -19,8 +19,8 @@ _LOCK = 7_267_373_783
 def migrate(uri: str) -> int:
     """Apply what is missing and return how many migrations that were.
 
-    A session-level advisory lock lets one process migrate while others wait; it goes with its connection, so a
-    killed migration blocks nobody. Raises psycopg.Error when the database is away or a migration fails.
+    A session-level advisory lock lets one process migrate while others wait; it goes with its connection, so
+    a killed migration blocks nobody. Raises psycopg.Error when the database is away or a migration fails.
     """
     with psycopg.connect(uri, autocommit=True, connect_timeout=5) as guard:
         guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -44,7 +44,7 @@ def _yoyo_uri(uri: str) -> str:
 
 
 def main() -> None:
-    """Wait for PostgreSQL as long as it takes, saying so, then migrate: the init container of each process."""
+    """Wait for PostgreSQL as long as it takes, saying so, then migrate: each process's init container."""
     logging.basicConfig(level=settings().log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     uri = settings().database_uri.get_secret_value()
     while True:

@@ -13,7 +13,8 @@ from maestro.errors import DatabaseAway
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
 
-# Class 08 is a lost connection, 57 an operator's intervention (shutdown, cancel): the server's, not the caller's.
+# Class 08 is a lost connection, 57 an operator's intervention (shutdown, cancel), 53 a lack of resources: the
+# server's, not the caller's.
 _AWAY_CLASSES = ("08", "57", "53")
 
 
@@ -45,8 +46,9 @@ async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncItera
         min_size=1,
         max_size=size,
         timeout=wait,
-        # The pool doubles its pauses between attempts up to this long, whoever waits: with its default of five
-        # minutes it came back 90 s after an outage of 140 s. Given up, the next caller makes it try anew.
+        # The pool doubles its pauses between attempts up to this long, whoever waits: with its default of
+        # five minutes it came back 90 s after an outage of 140 s. Once it has given up, the next caller
+        # makes it try anew.
         reconnect_timeout=3.0,
         open=False,
         # A connection that died in the pool (a restarted server) is replaced, not handed out.
