@@ -45,7 +45,7 @@ test: lint types layers unit integration e2e ## all of the below, in this order;
 lint: venv tools ## style of Python, shell and chart; generated files up to date
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/shellcheck --external-sources $$(git ls-files | xargs grep -lE '^#!(/bin/|/usr/bin/env )bash') $(KIND)/*.sh
+	$(VENV)/bin/shellcheck --check-sourced $$(git ls-files | xargs grep -lE '^#!(/bin/|/usr/bin/env )bash')
 	helm lint --strict helm/maestro
 	helm lint --strict helm/maestro --values $(KIND)/values.yaml
 	bash helm/generate.sh --check

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The kind cluster `maestro`: cluster.sh up | load IMAGE... | load-stand-ins IMAGE... | down
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$here"
 name=maestro

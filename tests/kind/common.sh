@@ -1,6 +1,5 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Sourced by the scripts here: the cache, the versions, and how a step is told.
-set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -8,7 +7,6 @@ cache=${MAESTRO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/maestro}
 mkdir -p "$cache/bin" "$cache/log"
 PATH=$PATH:$cache/bin
 
-# shellcheck source=tests/kind/versions.sh
 . "$here/versions.sh"
 
 # Debian's docker.io brings no buildx; every Dockerfile here builds with either builder.

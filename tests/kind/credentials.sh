@@ -1,5 +1,6 @@
 #!/bin/bash
 # Prints a credential of the release on the cluster: credentials.sh token | worker-key | amqp-url
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 secret() {  # NAME: as JSON, on standard output alone

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The first bot: applied, executed, its log lines live and its result as a table.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$root"
 venv=$("$here/venv.sh" path)

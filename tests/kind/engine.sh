@@ -1,5 +1,6 @@
 #!/bin/bash
 # A Docker engine: the one that answers, else Debian's, installed and started when root.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 answers() { docker info >/dev/null 2>&1; }

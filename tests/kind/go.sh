@@ -1,23 +1,27 @@
 # shellcheck shell=bash
-# Sourced: builds programs from the modules pinned in modules/*/go.mod and go.sum.
+# Sourced: builds programs from the modules pinned in modules/*/go.mod and go.sum. The module `cluster` holds
+# Kubernetes and all that shares most of its packages with it, so that they are compiled once.
 
-need_go() {
-  has go || die "$1 must be built here, as it can neither be found nor fetched, and that needs Go: install Go 1.26 or newer."
-}
-
-version_flags() {  # Kubernetes takes its version from the linker; the others know their own
-  local name
-  [ "$1" = kubernetes ] || return 0
-  for name in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-    printf -- '-X %s.gitVersion=v%s -X %s.gitMajor=%s -X %s.gitMinor=%s ' "$name" "$kubernetes_version" \
-      "$name" "$(cut -d. -f1 <<<"$kubernetes_version")" "$name" "$(cut -d. -f2 <<<"$kubernetes_version")"
+version_flags() {  # Kubernetes, and the one Helm renders for, take their versions from the linker
+  local major minor package
+  major=$(cut -d. -f1 <<<"$kubernetes_version")
+  minor=$(cut -d. -f2 <<<"$kubernetes_version")
+  for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    printf -- '-X %s.gitVersion=v%s -X %s.gitMajor=%s -X %s.gitMinor=%s ' \
+      "$package" "$kubernetes_version" "$package" "$major" "$package" "$minor"
   done
+  for package in helm.sh/helm/v3/pkg/chartutil helm.sh/helm/v3/pkg/lint/rules; do
+    printf -- '-X %s.k8sVersionMajor=%s -X %s.k8sVersionMinor=%s ' "$package" "$major" "$package" "$minor"
+  done
+  printf -- '-X helm.sh/helm/v3/internal/version.version=v%s' "$helm_version"
 }
 
-go_build() {  # MODULE PACKAGES DIRECTORY: `tool` as PACKAGES means all that go.mod names
-  need_go "$1"
-  need_disk 6 "$cache" "building $1"
-  quietly "build-$1" env CGO_ENABLED=0 GOMODCACHE="$cache/go/mod" GOCACHE="$cache/go/build" \
+go_build() {  # DIRECTORY MODULE PACKAGE...
+  local directory=$1 module=$2
+  shift 2
+  has go || die "$module must be built here, as it can be neither found nor fetched, and that needs Go: install Go 1.26 or newer."
+  need_disk 6 "$cache" "building $module"
+  quietly "build-$module" env CGO_ENABLED=0 GOMODCACHE="$cache/go/mod" GOCACHE="$cache/go/build" \
     GOFLAGS="-mod=readonly -modcacherw -trimpath -buildvcs=false" \
-    go -C "$here/modules/$1" build -ldflags="-s -w $(version_flags "$1")" -o "$3/" "$2"
+    go -C "$here/modules/$module" build -ldflags="-s -w $(version_flags)" -o "$directory/" "$@"
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
 # The cluster, and Maestro on it from this tree.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$here"
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # kind, helm and kubectl: the ones on PATH, else downloaded, else built with Go.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$here/go.sh"
 
@@ -35,8 +36,9 @@ download_helm() {
 
 build_tool() {
   case $1 in
-    kubectl) go_build kubernetes k8s.io/kubernetes/cmd/kubectl "$2" ;;
-    *) go_build "$1" tool "$2" ;;
+    kind) go_build "$2" kind sigs.k8s.io/kind ;;
+    helm) go_build "$2" cluster helm.sh/helm/v3/cmd/helm ;;
+    kubectl) go_build "$2" cluster k8s.io/kubernetes/cmd/kubectl ;;
   esac
 }
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # From nothing to a bot's result.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 began=$EPOCHREALTIME
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Python's packages from requirements-dev.lock: venv.sh path | make. One virtual environment for each content of
 # the lock file, Python and clone.
+set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 find_python() {

@@ -1,3 +1,0 @@
-module maestro.invalid/pause
-
-go 1.24.0
