@@ -15,15 +15,22 @@ SELECT * FROM automations WHERE retired_at IS NULL AND uid IS NOT NULL ORDER BY 
 SELECT * FROM automations WHERE retired_at IS NOT NULL AND cleared_at IS NULL AND uid IS NOT NULL ORDER BY id;
 
 -- name: register
--- Take up a resource. An older generation of the same object changes nothing and returns nothing. The queue is
--- chosen once per object: an edit never moves it, a namesake made anew chooses again.
+-- Take up a resource and claim its queue, in one round trip. Nothing changes or comes back when another namespace
+-- has the queue, or for an older generation of the same object. The queue is chosen once per object: an edit never
+-- moves it, a namesake made anew chooses again. (The claim's no-op update makes the holder's row come back.)
+WITH claim AS (
+    INSERT INTO queue_claims (queue, namespace) SELECT %(queue)s, %(namespace)s WHERE NOT %(shared)s
+    ON CONFLICT (queue) DO UPDATE SET queue = excluded.queue
+    RETURNING namespace
+)
 INSERT INTO automations AS known
     (namespace, name, uid, generation, display_name, description, script_path, queue, queue_arguments,
      deletion_policy, parameter_schema, default_params, suspended, managed)
-VALUES
-    (%(namespace)s, %(name)s, %(uid)s, %(generation)s, %(display_name)s, %(description)s, %(script_path)s,
-     %(queue)s, %(queue_arguments)s, %(deletion_policy)s, %(parameter_schema)s, %(default_params)s,
-     %(suspended)s, %(managed)s)
+SELECT
+    %(namespace)s, %(name)s, %(uid)s, %(generation)s, %(display_name)s, %(description)s, %(script_path)s,
+    %(queue)s, %(queue_arguments)s::jsonb, %(deletion_policy)s, %(parameter_schema)s::jsonb,
+    %(default_params)s::jsonb, %(suspended)s, %(managed)s
+WHERE %(shared)s OR EXISTS (SELECT FROM claim WHERE claim.namespace = %(namespace)s)
 ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
     uid = excluded.uid,
     generation = excluded.generation,
@@ -43,12 +50,9 @@ ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
 WHERE known.uid IS DISTINCT FROM excluded.uid OR known.generation <= excluded.generation
 RETURNING *;
 
--- name: claim_queue
--- The namespace a queue's name belongs to, from now on this one if it was free. (The no-op update makes the
--- holder's row come back.)
-INSERT INTO queue_claims (queue, namespace) VALUES (%(queue)s, %(namespace)s)
-ON CONFLICT (queue) DO UPDATE SET queue = excluded.queue
-RETURNING namespace;
+-- name: queue_holder
+-- The namespace a queue's name belongs to.
+SELECT namespace FROM queue_claims WHERE queue = %(queue)s;
 
 -- name: holder
 -- Who has this display name.

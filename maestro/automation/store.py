@@ -1,7 +1,7 @@
 """Automations in PostgreSQL. Api and operator both register; the operator alone retires."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -56,8 +56,9 @@ async def register(
     _refuse_shared_worker(definition, queue, shared_queues)
     try:
         async with conn.transaction():
-            await _claim(conn, queue, definition.namespace, shared_queues)
-            registered = await _upsert(conn, definition, queue)
+            registered = await _upsert(conn, definition, queue, shared=queue in shared_queues)
+            if registered is None:
+                await _refuse_claimed(conn, queue, definition.namespace)
     except UniqueViolation:
         raise await _name_taken(conn, definition.namespace, definition.display_name) from None
     except DataError as error:
@@ -188,10 +189,8 @@ def _refuse_shared_worker(definition: Definition, queue: str, shared_queues: Col
     )
 
 
-async def _claim(conn: Connection, queue: str, namespace: str, shared_queues: Collection[str]) -> None:
-    if queue in shared_queues:
-        return
-    row = await (await conn.execute(_sql["claim_queue"], {"queue": queue, "namespace": namespace})).fetchone()
+async def _refuse_claimed(conn: Connection, queue: str, namespace: str) -> None:
+    row = await (await conn.execute(_sql["queue_holder"], {"queue": queue})).fetchone()
     if row and row["namespace"] != namespace:
         raise SpecRefused(
             "QueueNameTaken",
@@ -201,9 +200,9 @@ async def _claim(conn: Connection, queue: str, namespace: str, shared_queues: Co
         )
 
 
-async def _upsert(conn: Connection, definition: Definition, queue: str) -> Automation | None:
-    values: dict[str, Any] = asdict(definition) | {"queue": queue, "managed": definition.worker is not None}
-    del values["worker"], values["queue_name"]
+async def _upsert(conn: Connection, definition: Definition, queue: str, *, shared: bool) -> Automation | None:
+    values: dict[str, Any] = vars(definition) | {"queue": queue, "shared": shared}
+    values["managed"] = values.pop("worker") is not None
     for name in ("queue_arguments", "parameter_schema", "default_params"):
         values[name] = None if values[name] is None else Jsonb(values[name])
     async with conn.cursor(row_factory=_automations) as cursor:

@@ -3,6 +3,7 @@
 import logging
 
 import kopf
+import uvloop
 
 from maestro.settings import Settings, settings
 from maestro_operator import handlers
@@ -17,15 +18,15 @@ def main() -> None:
     # kopf tells of each event and each handler; what matters to people is said by our own loggers.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    while _run(configuration):
+    while uvloop.run(_run(configuration)):
         pass
 
 
-def _run(configuration: Settings) -> bool:
+async def _run(configuration: Settings) -> bool:
     """Run kopf; True when it is to run again."""
     lifecycle = Lifecycle(configuration)
     everywhere = configuration.watch_namespaces == ["*"]
-    kopf.run(
+    await kopf.operator(
         registry=kopf.get_default_registry(),
         standalone=True,
         clusterwide=everywhere,

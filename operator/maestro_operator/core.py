@@ -41,10 +41,13 @@ class Operator:
     def saw(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         """A resource as a watch event has it; `event` is ADDED, MODIFIED, DELETED, or None from the list."""
         key = Key.of(kind, body)
+        before = self.services.seen.get(key)
         if event == "DELETED":
             self.services.seen.end(key, body["metadata"]["uid"])
         else:
             self.services.seen.put(key, dict(body))
+            if before and _stages(before) == _stages(body):
+                return  # a status, most likely of our own writing
         self.queue.mark(key)
 
     def saw_deployment(self, event: str | None, body: Mapping[str, Any]) -> None:
@@ -74,6 +77,12 @@ class Operator:
         except TimeoutError:
             return "no answer within 5 s"
         return "ok"
+
+
+def _stages(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What changes when there is something to do: another object of that name, another spec, its deletion."""
+    metadata = body["metadata"]
+    return metadata["uid"], metadata["generation"], metadata.get("deletionTimestamp")
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import threading
 from contextlib import AsyncExitStack
 
 import kopf
@@ -20,11 +19,24 @@ log = logging.getLogger(__name__)
 _KINDS_SECONDS = 2.0
 
 
+class NoDiffBase(kopf.DiffBaseStorage):
+    """We compare with what is live, so no last state is built (dear for each event) or kept."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None:
+        return None
+
+
 class Lifecycle:
     """Holds the operator of one run. `again` is set when kopf must run anew, since the kinds have come."""
 
     def __init__(self, settings: Settings) -> None:
-        self.again = threading.Event()
+        self.again = asyncio.Event()
         self._settings = settings
         self._stack = AsyncExitStack()
         self._operator: Operator | None = None
@@ -75,6 +87,7 @@ class Lifecycle:
 
 def configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.level = logging.WARNING
+    settings.persistence.diffbase_storage = NoDiffBase()
     # Kinds and namespaces are fixed: nothing cluster-wide is watched, so no cluster-wide grant is needed.
     settings.scanning.disabled = True
     settings.watching.server_timeout = 300

@@ -107,7 +107,12 @@ class Sweep:
         known = {row.key: row for row in rows}
         for key, body in listed.items():
             row, metadata = known.get(key), body["metadata"]
-            if row is None or (row.uid, row.generation) != (metadata["uid"], metadata["generation"]):
+            seen = body.get("status", {}).get("observedGeneration")
+            if row is None or (row.uid, row.generation, seen) != (
+                metadata["uid"],
+                metadata["generation"],
+                metadata["generation"],
+            ):
                 mark(key)
         namespaces = self._services.settings.watch_namespaces
         absent = {key for key in known if key not in listed and _is_watched(key, namespaces)}

@@ -161,7 +161,11 @@ def _container(name: str, worker: Mapping[str, Any], row: Automation, settings: 
     if _runs_maestro(worker):
         container["command"] = ["maestro", "worker"]
         # There while it consumes or runs a bot, gone while it looks for the broker or its queue.
-        container["readinessProbe"] = {"exec": {"command": ["test", "-e", _READY_FILE]}, "periodSeconds": 5}
+        container["readinessProbe"] = {
+            "exec": {"command": ["test", "-e", _READY_FILE]},
+            "initialDelaySeconds": 2,
+            "periodSeconds": 5,
+        }
     given = ("command", "args", "envFrom", "resources", "imagePullPolicy")
     return container | {field: worker[field] for field in given if field in worker}
 
