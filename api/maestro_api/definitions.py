@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from maestro.errors import Forbidden, NotFound, OwnedElsewhere
+from maestro.errors import Forbidden, NotFound, OwnedElsewhere, Unavailable
 from maestro.kube.client import Kube, Resource
 from maestro.kube.kinds import AUTOMATION, Kind
 
@@ -42,8 +42,13 @@ class Definitions:
             )
 
     async def create(self, kind: Kind, name: str, spec: Mapping[str, Any]) -> Resource:
-        """A new resource."""
-        return await asyncio.to_thread(self._apply, kind, {"name": name}, spec, force=False)
+        """A new resource. Raises Unavailable while the namespace or the kind is missing from the cluster."""
+        try:
+            return await asyncio.to_thread(self._apply, kind, {"name": name}, spec, force=False)
+        except NotFound as error:
+            raise Unavailable(
+                f"The cluster takes no {kind.kind} in the namespace {self.namespace}: {error.message}"
+            ) from error
 
     async def change(self, kind: Kind, name: str, changes: Mapping[str, Any], *, force: bool) -> Resource:
         """Set these fields of spec and keep the others that REST set before.
@@ -67,8 +72,6 @@ class Definitions:
         found = self._client().get(kind, self.namespace, name)
         if found is None:
             raise NotFound(f"The {kind.kind} {name} is gone.")
-        if not changes:
-            return found
         spec = found.get("spec", {})
         # An apply drops what its manager owns and leaves out, so the rest of ours goes along.
         ours = {field: spec[field] for field in spec_fields(found, MANAGER) if field in spec}

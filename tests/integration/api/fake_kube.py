@@ -7,7 +7,7 @@ import copy
 import uuid
 from typing import Any
 
-from maestro.errors import BadInput, KubernetesAway, NotFound, OwnedElsewhere
+from maestro.errors import KubernetesAway, MaestroError, NotFound, OwnedElsewhere
 from maestro.kube.client import Kube, Resource
 from maestro.kube.kinds import Kind
 
@@ -20,7 +20,7 @@ class FakeKube(Kube):
         self.objects: dict[tuple[str, str, str], Resource] = {}
         self.owners: dict[tuple[str, str, str], dict[str, set[str]]] = {}
         self.away = False
-        self.refusal: str | None = None
+        self.refusal: MaestroError | None = None
         self.writes = 0
 
     def get(self, kind: Kind, namespace: str, name: str) -> Resource | None:
@@ -31,7 +31,7 @@ class FakeKube(Kube):
     def apply(self, resource: Any, *, manager: str, force: bool = False) -> Resource:
         self._reach()
         if self.refusal:
-            raise BadInput(self.refusal)
+            raise self.refusal
         self.writes += 1
         metadata = resource["metadata"]
         key = (resource["kind"], metadata["namespace"], metadata["name"])

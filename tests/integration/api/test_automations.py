@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from integration.api.service import Service, insert_automation
+from maestro.errors import BadInput, NotFound
 
 FIELDS = {
     "id",
@@ -100,9 +101,13 @@ def test_two_creations_of_one_name_at_once_make_one(service: Service) -> None:
 
 
 def test_a_creation_that_fails_leaves_nothing(service: Service, database: psycopg.Connection) -> None:
-    service.kube.refusal = "spec.queueName: Invalid value"
+    service.kube.refusal = BadInput("spec.queueName: Invalid value")
     refused = service.post("/automations", {"name": "n", "scriptPath": "x"})
     assert (refused.status_code, refused.json()["error"]) == (400, "spec.queueName: Invalid value")
+    service.kube.refusal = NotFound('namespaces "maestro-bots" not found')
+    missing = service.post("/automations", {"name": "n", "scriptPath": "x"})
+    assert missing.status_code == 503
+    assert "maestro-bots" in missing.json()["error"]
     service.kube.refusal = None
     service.kube.away = True
     away = service.post("/automations", {"name": "n", "scriptPath": "x"})
