@@ -24,7 +24,9 @@ class Management:
         self._root = urlunsplit(parts._replace(netloc=host)).rstrip("/") + "/api"
         self._vhost = quote(vhost, safe="")
         self._http = urllib3.PoolManager(
-            maxsize=8, timeout=_TIMEOUT, retries=urllib3.Retry(1, status=0, redirect=0)
+            maxsize=8,
+            timeout=_TIMEOUT,
+            retries=urllib3.Retry(1, status=0, redirect=0, respect_retry_after_header=False),
         )
         self._headers = urllib3.make_headers(basic_auth=credentials) | {"Content-Type": "application/json"}
 

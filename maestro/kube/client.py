@@ -39,7 +39,12 @@ _PAGE = 500
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 # A connection that died while idle is opened again. All but POST may be sent twice without harm.
 _RECONNECT = urllib3.Retry(
-    2, status=0, redirect=0, backoff_factor=0.1, allowed_methods={"GET", "PATCH", "DELETE"}
+    2,
+    status=0,
+    redirect=0,
+    backoff_factor=0.1,
+    allowed_methods={"GET", "PATCH", "DELETE"},
+    respect_retry_after_header=False,  # `_call` does that, with a bound
 )
 _THROTTLED_TRIES = 5
 _LONGEST_RETRY_AFTER = 10.0
