@@ -42,6 +42,13 @@ class _AutomationFields(body.Input):
             raise ValueError("worker can't be set over REST; set spec.worker with kubectl")
         return value
 
+    @field_validator("name", check_fields=False)
+    @classmethod
+    def _one_line(cls, name: str | None) -> str | None:
+        if name and any(ord(character) < 32 or ord(character) == 127 for character in name):
+            raise ValueError("must not hold line breaks or other control characters")
+        return name
+
     @field_validator("queue_name", check_fields=False)
     @classmethod
     def _usable(cls, queue: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 from maestro.automation import store
 from maestro.automation.model import Automation
 from maestro.db import Pool
-from maestro.errors import MaestroError, NameTaken
+from maestro.errors import BadInput, MaestroError, NameTaken
 from maestro.kube.client import Resource
 from maestro.kube.kinds import AUTOMATION
 from maestro.settings import Settings
@@ -63,11 +63,16 @@ class Automations:
             log.warning("the name of automation %d stays reserved for a while: %s", reserved, error)
 
     async def change(self, automation_id: int, shown: Spec, *, force: bool) -> Automation:
-        """Set the fields whose values differ from what REST shows of them; the others stay whose they are."""
+        """Set the fields whose values differ from what is in force; the others stay whose they are."""
         current = await self.get(automation_id)
         changes = _changes(current, shown)
         if not changes:
             return current
+        if "queueName" in changes:
+            raise BadInput(
+                f"queueName: the queue of an automation never changes; this one's is {current.queue}. "
+                "Create another automation for another queue."
+            )
         self._definitions.refuse_elsewhere(current.namespace)
         await self._refuse_taken(current, changes)
         return await self._register(

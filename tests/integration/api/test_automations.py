@@ -229,6 +229,7 @@ def test_a_resource_that_is_gone_is_deleted_all_the_same(service: Service) -> No
         ({"name": "n"}, "scriptPath: is required"),
         ({"name": "", "scriptPath": "x"}, "name: "),
         ({"name": 5, "scriptPath": "x"}, "name: "),
+        ({"name": "a\nb", "scriptPath": "x"}, "name: must not hold line breaks"),
         ({"name": "n", "scriptPath": "x", "queueName": "amq.gen"}, "amq."),
         ({"name": "n", "scriptPath": "x", "queueName": "q" * 256}, "255 bytes"),
         ({"name": "n", "scriptPath": "x", "queueName": "a\nb"}, "control characters"),
@@ -246,6 +247,15 @@ def test_bad_definitions_are_refused_in_words(service: Service, body: object, sa
     assert reply.status_code == 400
     assert said in reply.json()["error"]
     assert not service.kube.objects
+
+
+@pytest.mark.parametrize("fields", [{}, {"queueName": "mine"}])
+def test_a_queue_never_changes(service: Service, fields: dict[str, str]) -> None:
+    made = service.automation(**fields)
+    refused = service.put(f"/automations/{made['id']}", {"queueName": "another"})
+    assert refused.status_code == 400
+    assert made["queueName"] in refused.json()["error"]
+    assert service.get(f"/automations/{made['id']}").json() == made
 
 
 def test_put_refuses_worker_too(service: Service) -> None:
