@@ -126,6 +126,9 @@ def _pod(name: str, worker: Mapping[str, Any], row: Automation, settings: Settin
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": worker.get("terminationGracePeriodSeconds", 14400),
+        # The pause container is process 1, so a worker still starting (no handler yet) dies of SIGTERM; as
+        # process 1 it would ignore it and go on consuming for the whole grace period.
+        "shareProcessNamespace": True,
         "securityContext": _pod_security(worker),
         "containers": [_container(name, worker, row, settings)],
         "volumes": _volumes(name, worker),
