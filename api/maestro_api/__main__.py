@@ -8,7 +8,7 @@ from maestro.settings import settings
 from maestro_api.app import create_app
 
 SHUTDOWN_SECONDS = 20
-"""For requests under way when told to stop; Kubernetes kills after 30."""
+"""For requests under way when told to stop; well within the grace that the chart gives the pod."""
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep idle connections, so that it is they who close them and no request is lost."""

@@ -98,7 +98,7 @@ WITH sent AS (
     WHERE locked.attempt_token IS NOT DISTINCT FROM sent.token
     ORDER BY sent.position
 ), numbered AS (
-    SELECT nextval(pg_get_serial_sequence('job_logs', 'id')) AS id, * FROM current
+    SELECT nextval('job_logs_id_seq') AS id, * FROM current
 ), kept AS (
     INSERT INTO job_logs (id, job_id, attempt, seq, level, message, actionable) OVERRIDING SYSTEM VALUE
     SELECT id, job_id, attempt, seq, level, message, actionable FROM numbered
