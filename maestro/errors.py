@@ -4,6 +4,7 @@
     ├── BadInput                 what was sent can't be read or breaks a rule; says which and how to mend it
     ├── ParametersRefused        valid JSON that the automation's parameter schema refuses, with its fields
     ├── NotFound
+    │   └── KindNotServed        the cluster lacks the kind itself: its CRD is not installed
     ├── Unauthorized
     ├── Forbidden
     ├── TooLarge
@@ -59,6 +60,10 @@ class ParametersRefused(MaestroError):
 
 class NotFound(MaestroError):
     """There is no such thing."""
+
+
+class KindNotServed(NotFound):
+    """The cluster does not serve this kind; install Maestro's CRDs."""
 
 
 class Unauthorized(MaestroError):

@@ -21,6 +21,7 @@ from maestro.errors import (
     BadInput,
     Conflict,
     Forbidden,
+    KindNotServed,
     KubernetesAway,
     NotFound,
     OwnedElsewhere,
@@ -73,9 +74,11 @@ class Kube:
         return cls(configuration)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Resource | None:
-        """One object, None when there is none."""
+        """One object, None when there is none. Raises KindNotServed, which tells nothing of the object."""
         try:
             return self._call("GET", kind.path(namespace, name))
+        except KindNotServed:
+            raise
         except NotFound:
             return None
 
@@ -83,12 +86,12 @@ class Kube:
         """Whether the cluster knows the kind. `namespace` is one we may list."""
         try:
             self._call("GET", kind.path(namespace), {"limit": "1"})
-        except NotFound:
+        except KindNotServed:
             return False
         return True
 
     def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "") -> list[Resource]:
-        """All objects of a namespace, or of the cluster. Raises NotFound when the cluster lacks the kind."""
+        """All objects of a namespace, or of the cluster. Raises KindNotServed."""
         found: list[Resource] = []
         page: dict[str, str] = {"limit": str(_PAGE)}
         if labels:
@@ -208,7 +211,7 @@ def _refuse(code: int, status: Mapping[str, Any], path: str) -> NoReturn:
         case 401 | 403:
             raise Forbidden(f"{sentence} (grant it to Maestro's ServiceAccount, or check its token)")
         case 404 | 410:
-            raise NotFound(_absence(status, sentence, path))
+            raise _absence(status, sentence, path)
         case 409:
             raise _conflict(status, sentence)
         case 413:
@@ -219,11 +222,11 @@ def _refuse(code: int, status: Mapping[str, Any], path: str) -> NoReturn:
             raise KubernetesAway(f"The Kubernetes API server answered {code}: {sentence}")
 
 
-def _absence(status: Mapping[str, Any], sentence: str, path: str) -> str:
+def _absence(status: Mapping[str, Any], sentence: str, path: str) -> NotFound:
     # The server names an absent object, but answers an absent kind with a bare sentence or plain text.
     if status.get("details", {}).get("name"):
-        return sentence
-    return f"The cluster does not serve {path}; when it is one of Maestro's own kinds, install its CRDs."
+        return NotFound(sentence)
+    return KindNotServed(f"The cluster does not serve {path}; install Maestro's CRDs.")
 
 
 def _conflict(status: Mapping[str, Any], sentence: str) -> Conflict:

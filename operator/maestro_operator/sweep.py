@@ -130,7 +130,10 @@ class Sweep:
         services.deployments = {key for key in owners[DEPLOYMENT] if key}
         for row in automations:
             key = _key(row)
-            wanted = _worker_kinds(services.seen.get(key)) if row.managed else set()
+            resource = services.seen.get(key)
+            if resource is None:
+                continue  # gone, or soon to be seen: the rows' comparison knows
+            wanted = _worker_kinds(resource)
             if any((key in owners[kind]) != (kind in wanted) for kind in owners):
                 services.mark(key)
 
@@ -144,7 +147,8 @@ class Sweep:
         for row in automations:
             user = worker.broker_user(services.settings.vhost, row.namespace, row.name)
             complete = row.queue in queues and dead_letter_key(row.queue, row.arguments) in bound
-            if not complete or (row.managed and user not in users):
+            in_service = services.seen.get(_key(row)) is not None
+            if in_service and (not complete or (row.managed and user not in users)):
                 services.mark(_key(row))
 
 
@@ -158,11 +162,11 @@ def _is_watched(key: Key, namespaces: list[str]) -> bool:
     return namespaces == ["*"] or key.namespace in namespaces
 
 
-def _worker_kinds(resource: Resource | None) -> set[Kind]:
+def _worker_kinds(resource: Resource) -> set[Kind]:
+    if "worker" not in resource["spec"]:
+        return set()
     kinds = {DEPLOYMENT, SECRET, SERVICE_ACCOUNT}
-    if resource and "script" in resource["spec"].get("worker", {}):
-        kinds.add(CONFIG_MAP)
-    return kinds
+    return kinds | {CONFIG_MAP} if "script" in resource["spec"]["worker"] else kinds
 
 
 def _key(row: Automation) -> Key:

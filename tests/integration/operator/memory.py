@@ -1,0 +1,74 @@
+"""An API server in memory, for syncs that need a real database and broker but no cluster."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from itertools import count
+from typing import Any
+
+from maestro.errors import NotFound
+from maestro.kube import Kind, kind_of
+from maestro.kube.client import Resource
+
+Place = tuple[Kind, str, str]
+
+
+class MemoryKube:
+    """The calls of `maestro.kube.Kube` that the operator makes; `writes` are those that changed something."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Place, Resource] = {}
+        self.writes: list[tuple[str, str, str]] = []
+        self.events: list[Resource] = []
+        self._versions = count(1)
+
+    def store(self, resource: Mapping[str, Any]) -> Resource:
+        body = deepcopy(dict(resource))
+        metadata = body["metadata"]
+        metadata.setdefault("uid", f"uid-{next(self._versions)}")
+        metadata["resourceVersion"] = str(next(self._versions))
+        self.objects[kind_of(body), metadata["namespace"], metadata["name"]] = body
+        return body
+
+    def collect(self, uid: str) -> None:
+        """What the garbage collector does once an owner is gone."""
+        for place, body in list(self.objects.items()):
+            if uid in [owner["uid"] for owner in body["metadata"].get("ownerReferences", [])]:
+                del self.objects[place]
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Resource | None:
+        return deepcopy(self.objects.get((kind, namespace, name)))
+
+    def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "") -> list[Resource]:
+        found = [
+            deepcopy(body)
+            for (of_kind, of_namespace, _), body in self.objects.items()
+            if of_kind == kind and namespace in (None, of_namespace)
+        ]
+        return [body for body in found if not labels or body["metadata"].get("labels")]
+
+    def apply(self, resource: Mapping[str, Any], *, manager: str, force: bool = False) -> Resource:
+        metadata = resource["metadata"]
+        self.writes.append(("apply", resource["kind"], metadata["name"]))
+        live = self.get(kind_of(resource), metadata["namespace"], metadata["name"]) or {}
+        body = deepcopy(dict(resource))
+        body["metadata"] = {**live.get("metadata", {}), **metadata}
+        return deepcopy(self.store({**live, **body}))
+
+    def create(self, resource: Mapping[str, Any], *, manager: str) -> Resource:
+        self.events.append(dict(resource))
+        return dict(resource)
+
+    def patch_status(
+        self, kind: Kind, namespace: str, name: str, status: Mapping[str, Any], *, manager: str
+    ) -> Resource:
+        live = self.get(kind, namespace, name)
+        if live is None:
+            raise NotFound
+        self.writes.append(("status", kind.kind, name))
+        merged = {**live.get("status", {}), **status}
+        live["status"] = {field: value for field, value in merged.items() if value is not None}
+        return deepcopy(self.store(live))
+
+    def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> bool:
+        self.writes.append(("delete", kind.kind, name))
+        return self.objects.pop((kind, namespace, name), None) is not None

@@ -1,0 +1,345 @@
+"""Automations and Schedules from resource to row, queue, worker and status."""
+
+import base64
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pika
+import psycopg
+import pytest
+
+from integration.operator.conftest import World, settings_for
+from integration.operator.memory import MemoryKube
+from integration.servers import Broker, Database
+from maestro.broker.management import Management
+from maestro.db.migrate import migrate
+from maestro.errors import BrokerAway, DatabaseAway
+from maestro.kube import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE_ACCOUNT
+from maestro_operator import automation, core
+
+SCRIPT = {"script": "def run(parameters, context): ..."}
+
+
+@pytest.fixture
+def management(broker: Broker) -> Management:
+    return Management(broker.management_uri, broker.vhost)
+
+
+async def test_an_automation_gets_id_queue_and_status_in_one_write(
+    world: World, management: Management
+) -> None:
+    key = world.automation("a", queueName="own")
+    await world.settle()
+    status = world.status(key)
+    assert (status["id"], status["observedGeneration"], status["queue"]) == (1, 1, {"name": "own"})
+    assert status["jobs"] == {"pending": 0, "running": 0}
+    assert [world.condition(key, each)[0] for each in ("Ready", "QueueReady", "WorkersAvailable")] == [
+        "True",
+        "True",
+        "Unknown",
+    ]
+    assert "own" in management.queues()
+    assert management.dead_letter_keys() == {"own"}
+    assert world.kube.writes == [("status", "Automation", "a")]
+
+
+async def test_a_second_look_writes_nothing(world: World) -> None:
+    keys = [
+        world.automation("a"),
+        world.automation("b", worker=SCRIPT),
+        world.schedule("s", automation="a", cron="@daily"),
+    ]
+    await world.settle()
+    before = list(world.kube.writes)
+    # As after a restart: nothing remembered, everything dirty.
+    for key in keys:
+        world.services.seen.drop(key)
+    world.services.readers.clear()
+    world.dirty += keys
+    await world.settle()
+    await world.sweep()
+    await world.operator.facts.once()
+    assert world.kube.writes == before
+
+
+async def test_a_taken_display_name_is_told_and_recovers_by_itself(world: World) -> None:
+    holder = world.automation("a", displayName="Fetch")
+    loser = world.automation("b", displayName="Fetch")
+    await world.settle()
+    assert world.condition(loser) == ("False", "DisplayNameTaken")
+    assert "the Automation a" in world.status(loser)["conditions"][0]["message"]
+    await world.sweep()
+    assert world.reasons() == [("Warning", "DisplayNameTaken")]
+    world.delete(holder)
+    await world.settle()
+    assert world.condition(loser) == ("True", "Registered")
+    assert ("Normal", "Registered") in world.reasons()
+
+
+async def test_a_refused_queue_is_told_in_the_brokers_words(world: World) -> None:
+    key = world.automation("a", queueName="q", queueArguments={"x-max-length": "many"})
+    await world.settle()
+    assert world.condition(key) == ("False", "QueueRefused")
+    assert world.condition(key, "QueueReady") == ("False", "QueueRefused")
+    assert "x-max-length" in world.kube.events[0]["message"]
+    assert world.status(key)["id"] == 1
+
+
+async def test_an_existing_queue_with_other_arguments_is_used(world: World, broker: Broker) -> None:
+    with broker.connect() as connection:
+        connection.channel().queue_declare("old", durable=True)
+    key = world.automation("a", queueName="old")
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+    [ready] = [each for each in world.status(key)["conditions"] if each["type"] == "QueueReady"]
+    assert "other arguments" in ready["message"]
+
+
+async def test_a_worker_gets_its_objects_and_a_user_of_its_own(world: World, broker: Broker) -> None:
+    key = world.automation("a", worker=SCRIPT)
+    await world.settle()
+    assert {kind for kind, _, name in world.kube.objects if name == "a-worker"} == {
+        DEPLOYMENT,
+        SECRET,
+        CONFIG_MAP,
+        SERVICE_ACCOUNT,
+    }
+    secret = world.kube.objects[SECRET, "bots", "a-worker"]["data"]
+    url = base64.b64decode(secret["amqp-url"]).decode()
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        connection.channel().basic_get("bots.a")
+    assert urlsplit(url).port == broker.amqp_port
+    assert world.condition(key, "WorkersAvailable") == ("False", "PodsStarting")
+
+
+async def test_the_secret_keeps_its_password_and_a_lost_user_comes_back(
+    world: World, management: Management
+) -> None:
+    key = world.automation("a", worker=SCRIPT)
+    await world.settle()
+    [user] = [each for each in management.users() if each.startswith("worker.")]
+    before = world.kube.get(SECRET, "bots", "a-worker")
+    management.drop_user(user)
+    await world.sweep()
+    assert user in management.users()
+    assert world.kube.get(SECRET, "bots", "a-worker") == before
+    assert world.condition(key) == ("True", "Registered")
+
+
+async def test_a_worker_taken_out_of_the_spec_goes(world: World, management: Management) -> None:
+    world.automation("a", worker=SCRIPT)
+    await world.settle()
+    await world.sweep()
+    key = world.automation("a")
+    await world.settle()
+    assert [name for _, _, name in world.kube.objects] == ["a"]
+    assert not [each for each in management.users() if each.startswith("worker.")]
+    assert "worker" not in world.status(key)
+
+
+async def test_somebody_elses_object_is_left_alone(world: World) -> None:
+    foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "bots", "name": "a-worker"}}
+    world.kube.store(foreign)
+    key = world.automation("a", worker=SCRIPT)
+    await world.settle()
+    assert world.condition(key) == ("False", "ObjectExists")
+    world.delete(key)
+    await world.settle()
+    assert world.kube.get(SECRET, "bots", "a-worker") is not None
+
+
+async def test_no_worker_in_the_release_namespace(world: World) -> None:
+    world.services.settings.release_namespace = "bots"
+    key = world.automation("a", worker=SCRIPT)
+    await world.settle()
+    assert world.condition(key) == ("False", "WorkerNamespaceForbidden")
+    assert [name for _, _, name in world.kube.objects] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "message", "reasons"),
+    [
+        ("Delete", None, []),
+        ("Delete", b"x", [("Warning", "QueueNotEmpty")]),
+        ("Retain", None, [("Warning", "QueueRetained")]),
+    ],
+)
+async def test_the_queue_goes_only_by_policy_and_empty(
+    world: World,
+    broker: Broker,
+    policy: str,
+    message: bytes | None,
+    reasons: list[tuple[str, str]],
+) -> None:
+    key = world.automation("a", queueName="own", deletionPolicy=policy)
+    await world.settle()
+    if message:
+        with broker.connect() as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish("", "own", message)
+    world.delete(key)
+    await world.settle()
+    management = Management(broker.management_uri, broker.vhost)
+    assert ("own" in management.queues()) is bool(reasons)
+    assert ("own" in management.dead_letter_keys()) is bool(reasons)
+    assert world.reasons() == reasons
+
+
+async def test_a_queue_somebody_else_uses_stays_without_a_word(world: World, management: Management) -> None:
+    first = world.automation("a", queueName="both", deletionPolicy="Delete")
+    world.automation("b", queueName="both", deletionPolicy="Delete")
+    await world.settle()
+    world.delete(first)
+    await world.settle()
+    assert "both" in management.queues()
+    assert world.reasons() == []
+
+
+async def test_a_deletion_nobody_saw_is_found_by_two_sweeps(
+    world: World, management: Management, database: psycopg.Connection
+) -> None:
+    key = world.automation("a", worker=SCRIPT, deletionPolicy="Delete")
+    await world.settle()
+    world.delete(key, seen=False)
+    await world.sweep()
+    assert database.execute("SELECT retired_at FROM automations").fetchone() == (None,)
+    await world.sweep()
+    assert database.execute("SELECT count(*) FROM automations WHERE cleared_at IS NOT NULL").fetchone() == (
+        1,
+    )
+    assert management.queues() == {"maestro.dlq"}
+    assert not [each for each in management.users() if each.startswith("worker.")]
+
+
+async def test_clearing_is_taken_up_again(world: World, database: psycopg.Connection) -> None:
+    key = world.automation("a", queueName="own", deletionPolicy="Delete")
+    await world.settle()
+    world.delete(key)
+    await world.settle()
+    database.execute("UPDATE automations SET cleared_at = NULL")
+    await world.sweep()
+    assert database.execute("SELECT count(*) FROM automations WHERE cleared_at IS NOT NULL").fetchone() == (
+        1,
+    )
+
+
+async def test_a_row_of_a_namespace_watched_no_more_is_left_alone(
+    world: World, database: psycopg.Connection
+) -> None:
+    world.delete(world.automation("a"), seen=False)
+    world.automation("a")
+    await world.settle()
+    world.services.settings.watch_namespaces = ["other"]
+    await world.sweep()
+    await world.sweep()
+    assert database.execute("SELECT retired_at FROM automations").fetchone() == (None,)
+
+
+async def test_drift_at_the_broker_is_repaired_by_one_sweep(
+    world: World, management: Management, broker: Broker
+) -> None:
+    world.automation("a", queueName="own")
+    await world.settle()
+    with broker.connect() as connection:
+        connection.channel().queue_delete("own")
+    await world.sweep()
+    assert "own" in management.queues()
+    assert management.dead_letter_keys() == {"own"}
+    with broker.connect() as connection:
+        connection.channel().queue_unbind("maestro.dlq", "maestro.dlx", "own")
+    await world.sweep()
+    assert management.dead_letter_keys() == {"own"}
+
+
+@pytest.mark.parametrize("kind", [DEPLOYMENT, SECRET, CONFIG_MAP, SERVICE_ACCOUNT])
+async def test_a_lost_object_of_a_worker_comes_back(world: World, kind: core.Kind) -> None:
+    world.automation("a", worker=SCRIPT)
+    await world.settle()
+    del world.kube.objects[kind, "bots", "a-worker"]
+    await world.sweep()
+    assert world.kube.get(kind, "bots", "a-worker") is not None
+
+
+async def test_an_edited_deployment_is_put_right(world: World) -> None:
+    key = world.automation("a", worker=SCRIPT)
+    await world.settle()
+    world.kube.objects[DEPLOYMENT, "bots", "a-worker"]["spec"]["replicas"] = 5
+    world.dirty.append(key)
+    await world.settle()
+    assert world.kube.objects[DEPLOYMENT, "bots", "a-worker"]["spec"]["replicas"] == 1
+
+
+async def test_a_schedule_before_its_automation(world: World) -> None:
+    key = world.schedule("s", automation="a", cron="0 6 * * *", timeZone="America/Sao_Paulo")
+    await world.settle()
+    assert world.condition(key) == ("False", "AutomationNotFound")
+    automation_key = world.automation("a")
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+    status = world.status(key)
+    assert (status["timeZone"], "nextRunTime" in status) == ("America/Sao_Paulo", True)
+    world.delete(automation_key)
+    await world.settle()
+    assert world.condition(key) == ("False", "AutomationNotFound")
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"cron": "61 * * * *"}, "InvalidCron"),
+        ({"cron": "@daily", "timeZone": "Mars/Olympus"}, "InvalidTimeZone"),
+    ],
+)
+async def test_a_bad_schedule_is_told(world: World, spec: dict[str, str], reason: str) -> None:
+    world.automation("a")
+    key = world.schedule("s", automation="a", **spec)
+    await world.settle()
+    assert world.condition(key) == ("False", reason)
+    assert world.reasons() == [("Warning", reason)]
+
+
+async def test_run_facts_reach_the_status(world: World, database: psycopg.Connection) -> None:
+    key = world.automation("a")
+    await world.settle()
+    database.execute("INSERT INTO jobs (id, automation_id) VALUES (gen_random_uuid(), 1)")
+    await world.operator.facts.once()
+    assert world.status(key)["jobs"] == {"pending": 1, "running": 0}
+    database.execute("UPDATE jobs SET status = 'completed', completed_at = '2026-01-01T00:00Z'")
+    await world.operator.facts.once()  # its minute is not over
+    assert world.status(key)["jobs"] == {"pending": 1, "running": 0}
+
+
+async def test_a_broker_that_is_away_is_waited_for(database_uri: str, own_broker: Broker) -> None:
+    kube = MemoryKube()
+    async with core.opened(settings_for(database_uri, own_broker), kube) as operator:  # type: ignore[arg-type]
+        world = World(operator, kube)
+        own_broker.container.stop()
+        key = world.automation("a")
+        for _ in range(2):
+            with pytest.raises(BrokerAway):
+                await automation.sync(world.services, key)
+        assert world.condition(key) == ("Unknown", "BrokerAway")
+        assert kube.writes == [("status", "Automation", "a")]
+        assert "reached" in await operator.broker_state()
+        own_broker.container.start()
+        own_broker.wait()
+        await world.settle()
+        assert world.condition(key) == ("True", "Registered")
+        assert await operator.broker_state() == "ok"
+
+
+async def test_a_database_that_is_away_is_waited_for(own_database: Database, broker: Broker) -> None:
+    own_database.container.stop()
+    kube = MemoryKube()
+    async with core.opened(settings_for(own_database.uri(), broker), kube) as operator:  # type: ignore[arg-type]
+        world = World(operator, kube)
+        key = world.automation("a")
+        with pytest.raises(DatabaseAway):
+            await automation.sync(world.services, key)
+        assert world.condition(key) == ("Unknown", "DatabaseAway")
+        own_database.container.start()
+        replace(own_database).wait()
+        migrate(own_database.uri())
+        await world.settle()
+        assert world.condition(key) == ("True", "Registered")
