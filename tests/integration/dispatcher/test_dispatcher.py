@@ -96,12 +96,12 @@ def owe(database: psycopg.Connection, automation_id: int, count: int) -> None:
     )
 
 
-def schedule(database: psycopg.Connection, name: str, seconds: float) -> None:
-    """A schedule of each minute that is due in so many seconds."""
+def schedule(database: psycopg.Connection, name: str, seconds: float, cron: str = "@yearly") -> None:
+    """A schedule that is due in so many seconds, and then as cron says."""
     database.execute(
         """INSERT INTO schedules (namespace, name, uid, automation_name, cron, time_zone, next_run_at)
-           VALUES ('bots', %s, 's', 'bot', '* * * * *', 'UTC', now() + %s * interval '1 second')""",
-        [name, seconds],
+           VALUES ('bots', %s, 's', 'bot', %s, 'UTC', now() + %s * interval '1 second')""",
+        [name, cron, seconds],
     )
 
 
@@ -165,7 +165,7 @@ def test_two_at_once_fire_each_instant_once(
     declare(broker)
     automation(database)
     for number in range(300):
-        schedule(database, f"s-{number}", 4 + number % 3)
+        schedule(database, f"s-{number}", 4 + number % 3, "* * * * *")
     for _ in range(2):
         start(database_uri, broker.amqp_url)
     late = "SELECT count(*) FROM schedules WHERE last_job_id IS NULL"
