@@ -13,6 +13,7 @@ from maestro.errors import (
     BadInput,
     Conflict,
     Forbidden,
+    KindNotServed,
     MaestroError,
     NotFound,
     ParametersRefused,
@@ -33,6 +34,7 @@ _CODES: tuple[tuple[type[MaestroError], int], ...] = (
     (BadInput, 400),
     (Unauthorized, 401),
     (Forbidden, 403),
+    (KindNotServed, 503),  # not the caller's doing, and mended by installing the CRDs
     (NotFound, 404),
     (Conflict, 409),
     (TooLarge, 413),

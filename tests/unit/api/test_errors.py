@@ -10,6 +10,7 @@ EVERY = [
     (errors.Unauthorized(), 401),
     (errors.Forbidden(), 403),
     (errors.NotFound(), 404),
+    (errors.KindNotServed(), 503),
     (errors.Conflict(), 409),
     (errors.NameTaken(), 409),
     (errors.AutomationSuspended(), 409),
