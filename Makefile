@@ -26,6 +26,7 @@ cluster: tools ## the cluster alone
 	@$(KIND)/engine.sh
 	@$(KIND)/images.sh base node
 	@$(KIND)/cluster.sh up
+	@$(KIND)/cluster.sh await
 
 image: ## build maestro:dev
 	@$(KIND)/engine.sh

@@ -2,7 +2,7 @@
 # Sourced: stands in for debian:trixie-slim, made from Debian's packages.
 
 shopt -s nullglob
-own_authorities=(/usr/local/share/ca-certificates/*.crt)
+base_files=(base.sh docker-clean /usr/local/share/ca-certificates/*.crt) # what every stand-in rests on
 
 bootstrap_tool() {
   ! has mmdebstrap || return 0
@@ -23,6 +23,7 @@ build_base() {  # Debian, trusting the certificate authorities that this machine
   quietly build-base mmdebstrap --variant=minbase --include=ca-certificates "${excludes[@]}" \
     --customize-hook='cp /usr/local/share/ca-certificates/*.crt "$1/usr/local/share/ca-certificates/" 2>/dev/null || true' \
     --customize-hook="copy-in $here/docker-clean /etc/apt/apt.conf.d" \
+    --customize-hook='rm -f "$1"/var/cache/apt/*.bin' \
     --customize-hook='chroot "$1" update-ca-certificates' trixie "$archive"
   docker import --change 'CMD ["bash"]' --change "LABEL $stamp_label=$2" "$archive" "$1" >/dev/null
   rm "$archive"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The kind cluster `maestro`: cluster.sh up | load IMAGE... | load-stand-ins IMAGE... | down
+# The kind cluster `maestro`: cluster.sh up | load IMAGE... | await | down
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$here"
@@ -44,7 +44,7 @@ create() {
   check_ports
   need_disk 3 "$cache" "the cluster"
   ! docker image inspect "$node_image" >/dev/null 2>&1 || image=(--image "$node_image")
-  quietly create-cluster kind create cluster --config kind.yaml --wait 180s "${image[@]}"
+  quietly create-cluster kind create cluster --config kind.yaml "${image[@]}"
 }
 
 up() {
@@ -61,28 +61,34 @@ up() {
   step "creating the cluster $name" create
 }
 
-in_node() {  # IMAGE: the node has exactly the image that Docker has under this name
-  local id
+in_node() {  # IMAGE: the node knows its name and has the very content that Docker has under it
+  local id names
   id=$(docker image inspect --format '{{.Id}}' "$1")
-  docker exec "$node" ctr --namespace=k8s.io images list --quiet | grep -qxF "$id"
+  names=$(docker exec "$node" ctr --namespace=k8s.io images list --quiet)
+  grep -qxF "$id" <<<"$names" && grep -qxF "docker.io/library/$1" <<<"$names"
+}
+
+stream() {  # IMAGE...: saving and unpacking at once; `kind load` does one after the other
+  docker save "$@" | docker exec --interactive "$node" ctr --namespace=k8s.io images import --snapshotter=overlayfs -
+}
+
+to_load() {  # official images the node pulls itself
+  case $1 in
+    maestro:*) ;;
+    *) [ -n "$(stamp_of "$1")" ] ;;
+  esac
 }
 
 load() {
   local image missing=()
   for image in "$@"; do
-    in_node "$image" || missing+=("$image")
+    to_load "$image" && ! in_node "$image" && missing+=("$image")
   done
   [ "${#missing[@]}" -eq 0 ] ||
-    step "loading ${missing[*]} into the cluster" quietly load-images kind load docker-image --name "$name" "${missing[@]}"
+    step "loading ${missing[*]} into the cluster" quietly load-images stream "${missing[@]}"
 }
 
-load-stand-ins() {  # the node pulls official images itself
-  local image stand_ins=()
-  for image in "$@"; do
-    [ -z "$(stamp_of "$image")" ] || stand_ins+=("$image")
-  done
-  load "${stand_ins[@]}"
-}
+await() { await_ready 180 || die "the node $node is not Ready: kubectl --context $context describe node $node says why."; }
 
 down() { quietly delete-cluster kind delete cluster --name "$name"; }
 

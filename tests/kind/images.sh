@@ -55,11 +55,11 @@ build_maestro() {
 
 for name in "$@"; do
   case $name in
-    base) ensure_image "$base_image" build_base base.sh docker-clean "${own_authorities[@]}" ;;
-    postgres) ensure_image "$postgres_image" build_postgres postgres/* ;;
-    rabbitmq) ensure_image "$rabbitmq_image" build_rabbitmq rabbitmq/* ;;
-    node) ensure_image "$node_image" build_node runc-bounded versions.sh go.sh node.sh node/* pods/* \
-      modules/{cluster,local-path-provisioner}/go.{mod,sum} ;;
+    base) ensure_image "$base_image" build_base "${base_files[@]}" ;;
+    postgres) ensure_image "$postgres_image" build_postgres "${base_files[@]}" postgres/* ;;
+    rabbitmq) ensure_image "$rabbitmq_image" build_rabbitmq "${base_files[@]}" rabbitmq/* ;;
+    node) ensure_image "$node_image" build_node "${base_files[@]}" versions.sh go.sh node.sh runc-bounded \
+      node/* pods/* modules/{cluster,local-path-provisioner}/go.{mod,sum} ;;
     maestro) step "building maestro:dev" build_maestro ;;
     *) die "unknown image $name" ;;
   esac

@@ -11,8 +11,8 @@ cd "$here"
 
 # The tag follows the content: a changed image rolls the pods, an unchanged one rolls nothing.
 tag=$(maestro_tag)
-./cluster.sh load "maestro:dev" "maestro:$tag"
-./cluster.sh load-stand-ins "$postgres_image" "$rabbitmq_image"
+./cluster.sh load maestro:dev "maestro:$tag" "$postgres_image" "$rabbitmq_image"
+./cluster.sh await
 
 install_chart() {
   helm upgrade --install maestro "$root/helm/maestro" --kube-context kind-maestro --namespace maestro \
