@@ -15,6 +15,7 @@ from maestro.db import Connection, Statements
 from maestro.errors import NameTaken, NotFound, SpecRefused
 
 _sql = Statements(__package__)
+_FIELDS = [field.name for field in fields(Automation)]
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class RunFacts:
 
 def _automations(cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], Automation]:
     """Makes rows by column name: a newer schema may have columns that this version doesn't know."""
-    place = {column.name: index for index, column in enumerate(cursor.description or ())}
+    result = cursor.pgresult
+    columns = [(result.fname(each) or b"").decode() for each in range(result.nfields)] if result else []
 
     def make(values: Sequence[Any]) -> Automation:
-        return Automation(**{field.name: values[place[field.name]] for field in fields(Automation)})
+        named = dict(zip(columns, values, strict=True))
+        return Automation(**{name: named[name] for name in _FIELDS})
 
     return make
 

@@ -1,0 +1,209 @@
+"""Automations and Schedules as a platform engineer meets them: kubectl apply, get, describe, delete."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from e2e.cluster import Api, Kubectl, automation, eventually, schedule, scripted
+
+IDLE = """
+def run(parameters, context):
+    return {}
+"""
+
+
+def refusal(kubectl: Kubectl, body: dict[str, Any], *arguments: str) -> str:
+    """What kubectl apply says to an object it must not take."""
+    done = kubectl.run("apply", "-f", "-", *arguments, stdin=json.dumps(body))
+    assert done.returncode != 0, "this should have been refused"
+    return done.stderr
+
+
+def wait_reason(kubectl: Kubectl, kind: str, name: str, reason: str, condition: str = "Ready") -> str:
+    """The condition's message once it has that reason."""
+    found = eventually(
+        lambda: (c := kubectl.condition(kind, name, condition)).get("reason") == reason and c,
+        f"{kind} {name} says {reason}",
+    )
+    return str(found["message"])
+
+
+def events(kubectl: Kubectl, name: str) -> set[tuple[str, str]]:
+    listed = kubectl.list("events", "--field-selector", f"involvedObject.name={name}")
+    return {(event["type"], event["reason"]) for event in listed}
+
+
+def test_apply_edit_delete_leave_no_trace(kubectl: Kubectl, name: str) -> None:
+    kubectl.apply(automation(name, description="first"))
+    kubectl.wait_ready("automation", name)
+    kubectl.apply(automation(name, description="second"))
+    eventually(
+        lambda: kubectl.get("automation", name)["status"]["observedGeneration"] == 2, "the edit is observed"
+    )
+    found = kubectl.get("automation", name)
+    assert "finalizers" not in found["metadata"]
+    assert not [each for each in found["metadata"].get("annotations", {}) if "kopf" in each]
+    assert {each["type"] for each in found["status"]["conditions"]} == {
+        "Ready",
+        "QueueReady",
+        "WorkersAvailable",
+    }
+    began = time.monotonic()
+    kubectl("delete", "automation", name, "--timeout=30s")
+    assert time.monotonic() - began < 10
+
+
+def test_columns_and_explanations(kubectl: Kubectl, name: str) -> None:
+    kubectl.apply(automation(name))
+    kubectl.wait_ready("automation", name)
+    header, line = kubectl("get", "auto", name).splitlines()
+    assert header.split() == ["NAME", "READY", "QUEUE", "PENDING", "RUNNING", "WORKERS", "LAST", "AGE"]
+    assert line.split()[:5] == [name, "True", "automation_jobs", "0", "0"]
+    assert "neither changes nor goes" in kubectl("explain", "automation.spec.queueName")
+    assert "IANA" in kubectl("explain", "schedules.rps-maestro.io.spec.timeZone")
+
+
+def test_an_unknown_field_is_refused_by_name(kubectl: Kubectl, name: str) -> None:
+    assert "queueNam" in refusal(kubectl, automation(name, queueNam="x"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"worker": {}}, "nothing to run"),
+        ({"worker": {"script": "x", "command": ["a"]}}, "take out command"),
+        ({"worker": {"script": "x", "env": [{"name": "MAESTRO_MODULE", "value": "m"}]}}, "one of them"),
+        ({"worker": {"image": "a", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}}, "worker.volumes"),
+        ({"worker": {"image": "a", "volumes": [{"name": "maestro-x", "emptyDir": {}}]}}, "Maestro's own"),
+        ({"worker": {"image": "a", "env": [{"name": "A", "value": "1", "valueFrom": {}}]}}, "not both"),
+        ({"worker": {"image": "a", "runAsUser": 0}}, "runAsUser"),
+        ({"worker": {"script": "x" * 65537}}, "65536"),
+        ({"queueName": "a\nb"}, "queueName"),
+        ({"queueName": "q" * 256}, "queueName"),
+        ({"parameterSchema": [{"name": "a", "type": "select"}]}, "needs options"),
+        ({"deletionPolicy": "Keep"}, "deletionPolicy"),
+    ],
+)
+def test_a_bad_spec_is_refused_with_what_to_do(
+    kubectl: Kubectl, name: str, spec: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(kubectl, automation(name, **spec), "--dry-run=server")
+
+
+@pytest.mark.parametrize(
+    "after", [{}, {"queueName": "other"}, {"queueName": "{name}", "queueArguments": {"x-max-priority": 2}}]
+)
+def test_a_queue_neither_changes_nor_goes(kubectl: Kubectl, name: str, after: dict[str, Any]) -> None:
+    kubectl.apply(automation(name, queueName=name, queueArguments={"x-max-priority": 1, "x-b": True}))
+    if after.get("queueName") == "{name}":
+        after = {**after, "queueName": name}
+    assert "once set" in refusal(kubectl, automation(name, **after))
+
+
+def test_a_queue_rabbitmq_refuses_is_told_with_what_to_do(kubectl: Kubectl, name: str) -> None:
+    kubectl.apply(automation(name, queueName=f"amq.{name}"))
+    message = wait_reason(kubectl, "automation", name, "QueueRefused", "QueueReady")
+    assert "RabbitMQ's own" in message
+    assert "another" in message or "apply it again" in message
+    assert kubectl.condition("automation", name)["status"] == "False"
+    eventually(lambda: ("Warning", "QueueRefused") in events(kubectl, name), "a Warning says so")
+
+
+def test_a_taken_display_name_is_told_and_recovers(kubectl: Kubectl, name: str) -> None:
+    holder, loser = f"{name}-a", f"{name}-b"
+    kubectl.apply(automation(holder, displayName=name))
+    kubectl.wait_ready("automation", holder)
+    kubectl.apply(automation(loser, displayName=name))
+    assert holder in wait_reason(kubectl, "automation", loser, "DisplayNameTaken")
+    eventually(lambda: ("Warning", "DisplayNameTaken") in events(kubectl, loser), "a Warning says so")
+    kubectl("delete", "automation", holder)
+    kubectl.wait_ready("automation", loser)
+    eventually(lambda: ("Normal", "Registered") in events(kubectl, loser), "an event says it is over")
+
+
+def test_a_worker_runs_restricted_and_goes_with_its_spec(kubectl: Kubectl, name: str) -> None:
+    kubectl.apply(scripted(name, IDLE, queueName=name))
+    kubectl("wait", f"automation/{name}", "--for=condition=WorkersAvailable", "--timeout=90s")
+    [pod] = kubectl.list("pods", "-l", f"rps-maestro.io/automation={name}")
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 14400
+    assert kubectl.get("automation", name)["status"]["worker"] == {"replicas": 1, "readyReplicas": 1}
+    kubectl.apply(automation(name, queueName=name))
+    for kind in ("deployment", "secret", "configmap", "serviceaccount"):
+        eventually(
+            lambda kind=kind: kubectl.run("get", kind, f"{name}-worker").returncode != 0,  # type: ignore[misc]
+            f"the {kind} goes",
+        )
+
+
+def test_a_new_script_rolls_the_pods_and_the_secret_stays(kubectl: Kubectl, name: str) -> None:
+    kubectl.apply(scripted(name, IDLE))
+    kubectl.wait_ready("automation", name)
+    secret = kubectl.get("secret", f"{name}-worker")["data"]
+    before = kubectl.get("deployment", f"{name}-worker")["spec"]["template"]["metadata"]["annotations"]
+    kubectl.apply(scripted(name, IDLE + "# edited\n"))
+
+    def rolled() -> bool:
+        template = kubectl.get("deployment", f"{name}-worker")["spec"]["template"]
+        return bool(template["metadata"]["annotations"] != before)
+
+    eventually(rolled, "the pods' template changes")
+    assert kubectl.get("secret", f"{name}-worker")["data"] == secret
+
+
+def test_deleting_cancels_pending_jobs_and_keeps_their_history(kubectl: Kubectl, api: Api, name: str) -> None:
+    kubectl.apply(automation(name, queueName=name))
+    kubectl.wait_ready("automation", name)
+    automation_id = kubectl.get("automation", name)["status"]["id"]
+    job_id = api.post(f"/automations/{automation_id}/execute", {}).json()["id"]
+    kubectl("delete", "automation", name)
+    job = api.wait_ended(job_id, 30)
+    assert (job["status"], job["result"]["reason"]) == ("canceled", "AUTOMATION_DELETED")
+    assert api.get(f"/automations/{automation_id}").status_code == 404
+    eventually(
+        lambda: ("Warning", "QueueRetained") in events(kubectl, name), "a Warning says the queue stays"
+    )
+
+
+def test_a_deletion_while_the_operator_is_down_is_found(
+    kubectl: Kubectl, release: Kubectl, api: Api, name: str
+) -> None:
+    kubectl.apply(automation(name, queueName=name, deletionPolicy="Delete"))
+    kubectl.wait_ready("automation", name)
+    automation_id = kubectl.get("automation", name)["status"]["id"]
+    release("scale", "deployment/maestro-operator", "--replicas=0")
+    try:
+        release("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=operator", "--timeout=60s")
+        kubectl("delete", "automation", name, "--timeout=30s")
+    finally:
+        release("scale", "deployment/maestro-operator", "--replicas=1")
+    release("rollout", "status", "deployment/maestro-operator", "--timeout=120s")
+    eventually(lambda: api.get(f"/automations/{automation_id}").status_code == 404, "its row retires", 120)
+
+
+def test_a_schedule_may_come_before_its_automation(kubectl: Kubectl, name: str) -> None:
+    kubectl.apply(schedule(name, automation=name, cron="0 6 * * *", timeZone="America/Sao_Paulo"))
+    assert name in wait_reason(kubectl, "schedules.rps-maestro.io", name, "AutomationNotFound")
+    kubectl.apply(automation(name))
+    kubectl.wait_ready("schedules.rps-maestro.io", name)
+    status = kubectl.get("schedules.rps-maestro.io", name)["status"]
+    assert status["timeZone"] == "America/Sao_Paulo"
+    assert status["nextRunTime"].endswith("T09:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "words"),
+    [
+        ({"cron": "61 * * * *"}, "InvalidCron", "minute"),
+        ({"cron": "@daily", "timeZone": "Mars/Olympus"}, "InvalidTimeZone", "Mars"),
+    ],
+)
+def test_a_bad_schedule_is_told_with_what_to_do(
+    kubectl: Kubectl, name: str, spec: dict[str, str], reason: str, words: str
+) -> None:
+    kubectl.apply(schedule(name, automation=name, **spec))
+    assert words in wait_reason(kubectl, "schedules.rps-maestro.io", name, reason)
+    eventually(lambda: ("Warning", reason) in events(kubectl, name), "a Warning says so")
