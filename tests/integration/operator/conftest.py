@@ -82,7 +82,7 @@ def settings_for(database_uri: str, broker: Broker) -> Settings:
         broker_management_uri=broker.management_uri,
         watch_namespaces="bots",
         worker_key="key",
-        _env_file=None,
+        worker_broker_host="",
     )  # type: ignore[call-arg,arg-type]
 
 

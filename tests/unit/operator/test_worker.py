@@ -22,7 +22,9 @@ from maestro_operator.worker import (
 
 ACCESS = Access("amqp://u:p@broker/v", "key")
 SETTINGS = Settings(
-    database_uri="postgresql://x", broker_uri="amqp://admin:secret@rabbit:5672/maestro", _env_file=None
+    database_uri="postgresql://x",
+    broker_uri="amqp://admin:secret@rabbit:5672/maestro",
+    worker_broker_host="",
 )  # type: ignore[call-arg,arg-type]
 
 
