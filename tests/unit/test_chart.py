@@ -158,6 +158,7 @@ def test_every_long_running_process_has_its_three_probes_and_migrates_first() ->
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(process(manifests, component))
         pod = find(manifests, "Deployment", f"maestro-{component}")["spec"]["template"]["spec"]
         assert [each["command"] for each in pod["initContainers"]] == [["maestro", "migrate"]]
+        assert pod["shareProcessNamespace"] is True
 
 
 def test_processes_hold_only_the_secrets_they_use() -> None:
