@@ -15,8 +15,9 @@ def main() -> None:
     logging.basicConfig(
         level=configuration.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    # kopf tells of each event and each handler; what matters to people is said by our own loggers.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # kopf tells of each event and each probe; what matters to people is said by our own loggers.
+    for name in ("kopf.objects", "kopf.activities", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     while uvloop.run(_run(configuration)):
         pass
