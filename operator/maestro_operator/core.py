@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, assert_never
 
@@ -20,6 +20,9 @@ from maestro_operator.sweep import Sweep
 from maestro_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
+
+# The kubelet waits a second by default, and several dependencies are asked one after the other.
+_PROBE_SECONDS = 0.3
 
 
 class Operator:
@@ -62,21 +65,25 @@ class Operator:
         self.queue.mark(key)
 
     async def database_state(self) -> str:
-        try:
-            async with self.services.database() as connection:
-                await connection.execute("SELECT 1")
-        except MaestroError as error:
-            return error.message
-        return "ok"
+        return await _state(self._ask_database())
 
     async def broker_state(self) -> str:
-        try:
-            await asyncio.wait_for(self.services.topology.ping(), 5)
-        except MaestroError as error:
-            return error.message
-        except TimeoutError:
-            return "no answer within 5 s"
-        return "ok"
+        return await _state(self.services.topology.ping())
+
+    async def _ask_database(self) -> None:
+        async with self.services.database() as connection:
+            await connection.execute("SELECT 1")
+
+
+async def _state(question: Awaitable[None]) -> str:
+    """What a probe tells of a dependency, soon enough that its absence never fails the probe itself."""
+    try:
+        await asyncio.wait_for(question, _PROBE_SECONDS)
+    except MaestroError as error:
+        return error.message
+    except TimeoutError:
+        return f"no answer within {_PROBE_SECONDS} s"
+    return "ok"
 
 
 def _stages(body: Mapping[str, Any]) -> tuple[Any, ...]:
