@@ -14,9 +14,11 @@ docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0
 
 exec 3>&2          # the terminal, also while `quietly` has stderr in a log
 running_log=
+beside_group=
 
 on_exit() {
   local status=$1
+  [ -z "$beside_group" ] || kill -- "-$beside_group" 2>/dev/null || true
   [ "$status" -ne 0 ] && [ -n "$running_log" ] || return 0
   tail -n 30 "$running_log" >&3
   printf 'error: the step above failed; all of its output is in %s\n' "$running_log" >&3
@@ -46,6 +48,18 @@ quietly() {  # LOG COMMAND...: its output goes to a log, the end of which is sho
   shift
   "$@" >"$running_log" 2>&1 3>&-
   running_log=
+}
+
+beside() {  # COMMAND...: runs meanwhile, in a process group of its own so that it ends when this script does
+  set -m
+  "$@" </dev/null &
+  beside_group=$!
+  set +m
+}
+
+join_beside() {
+  wait "$beside_group"
+  beside_group=
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

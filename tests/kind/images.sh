@@ -59,7 +59,7 @@ for name in "$@"; do
     postgres) ensure_image "$postgres_image" build_postgres "${base_files[@]}" postgres/* ;;
     rabbitmq) ensure_image "$rabbitmq_image" build_rabbitmq "${base_files[@]}" rabbitmq/* ;;
     node) ensure_image "$node_image" build_node "${base_files[@]}" versions.sh go.sh node.sh runc-bounded \
-      node/* pods/* modules/{cluster,local-path-provisioner}/go.{mod,sum} ;;
+      node/* pods/* "${node_modules[@]}" ;;
     maestro) step "building maestro:dev" build_maestro ;;
     *) die "unknown image $name" ;;
   esac

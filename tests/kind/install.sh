@@ -6,7 +6,10 @@ cd "$here"
 
 ./engine.sh
 ./tools.sh
-./images.sh base postgres rabbitmq node maestro
+./images.sh base
+beside ./images.sh node # compiling needs the cores, the other images mostly the network
+./images.sh postgres rabbitmq maestro
+join_beside
 ./cluster.sh up
 
 # The tag follows the content: a changed image rolls the pods, an unchanged one rolls nothing.

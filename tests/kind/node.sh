@@ -3,16 +3,19 @@
 
 kubernetes_packages=(k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy,kubeadm,kubectl,kubelet})
 
+node_modules=(modules/{cluster,coredns,local-path-provisioner}/go.{mod,sum} modules/cluster/pause/main.go modules/coredns/main.go)
+
 build_programs() {  # DIRECTORY: pods/bin for the images of the node's pods, node/bin for the node itself
   mkdir -p "$1/pods/bin" "$1/node/bin"
-  step "building Kubernetes" go_build "$1/pods/bin" cluster "${kubernetes_packages[@]}" go.etcd.io/etcd/server/v3 ./coredns ./pause
+  step "building Kubernetes" go_build "$1/pods/bin" cluster "${kubernetes_packages[@]}" go.etcd.io/etcd/server/v3 ./pause
+  step "building CoreDNS" go_build "$1/pods/bin" coredns .
   step "building local-path-provisioner" go_build "$1/pods/bin" local-path-provisioner tool
   mv "$1/pods/bin/server" "$1/pods/bin/etcd" # Go names a program after its folder
   mv "$1"/pods/bin/{kubeadm,kubectl,kubelet} "$1/node/bin"
 }
 
 ensure_programs() {  # in the cache, for each content of the modules
-  programs=$cache/node/$(content_hash versions.sh go.sh node.sh modules/{cluster,local-path-provisioner}/go.mod)
+  programs=$cache/node/$(content_hash versions.sh go.sh node.sh "${node_modules[@]}")
   [ ! -d "$programs" ] || return 0
   rm -rf "$programs.new"
   build_programs "$programs.new"
