@@ -26,7 +26,6 @@ cluster: tools ## the cluster alone
 	@$(KIND)/engine.sh
 	@$(KIND)/images.sh base node
 	@$(KIND)/cluster.sh up
-	@$(KIND)/cluster.sh await
 
 image: ## build maestro:dev
 	@$(KIND)/engine.sh

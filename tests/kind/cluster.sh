@@ -1,5 +1,5 @@
 #!/bin/bash
-# The kind cluster `maestro`: cluster.sh up | load IMAGE... | await | down
+# The kind cluster `maestro`: cluster.sh up IMAGE... | load IMAGE... | down. The images are those it shall hold.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$here"
@@ -39,26 +39,36 @@ check_ports() {
   done
 }
 
-create() {
+create() {  # IMAGE...: loaded while Kubernetes starts
   local image=()
   check_ports
   need_disk 3 "$cache" "the cluster"
   ! docker image inspect "$node_image" >/dev/null 2>&1 || image=(--image "$node_image")
+  beside ./cluster.sh load "$@"
   quietly create-cluster kind create cluster --config kind.yaml "${image[@]}"
+  await_ready 180 || die "the node $node is not Ready: kubectl --context $context describe node $node says why."
+  join_beside
+}
+
+answers() {  # at once, or after its node was started again
+  know_context
+  if ready; then
+    say "the cluster $name is there"
+  else
+    say "the cluster $name does not answer: starting its node"
+    revive
+  fi
 }
 
 up() {
   if exists; then
-    know_context
-    if ready; then
-      say "the cluster $name is there"
+    if answers; then
+      load "$@"
       return
     fi
-    say "the cluster $name does not answer: starting its node"
-    ! revive || return 0
     step "its node does not come back: deleting the cluster" down
   fi
-  step "creating the cluster $name" create
+  step "creating the cluster $name" create "$@"
 }
 
 in_node() {  # IMAGE: the node knows its name and has the very content that Docker has under it
@@ -79,16 +89,24 @@ to_load() {  # official images the node pulls itself
   esac
 }
 
+await_containerd() {
+  local until=$((SECONDS + 120))
+  until docker exec "$node" ctr version >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$until" ] || die "the node $node does not start: docker logs $node says why."
+    sleep 0.5
+  done
+}
+
 load() {
   local image missing=()
+  [ "$#" -gt 0 ] || return 0
+  await_containerd
   for image in "$@"; do
     to_load "$image" && ! in_node "$image" && missing+=("$image")
   done
   [ "${#missing[@]}" -eq 0 ] ||
     step "loading ${missing[*]} into the cluster" quietly load-images stream "${missing[@]}"
 }
-
-await() { await_ready 180 || die "the node $node is not Ready: kubectl --context $context describe node $node says why."; }
 
 down() { quietly delete-cluster kind delete cluster --name "$name"; }
 

@@ -48,9 +48,19 @@ build_postgres() { docker_build build-postgres --label "$stamp_label=$2" --tag "
 
 build_rabbitmq() { docker_build build-rabbitmq --label "$stamp_label=$2" --tag "$1" "$here/rabbitmq"; }
 
+forget_old_builds() {
+  local tag
+  for tag in $(docker images --format '{{.Tag}}' maestro | grep -xE '[0-9a-f]{12}'); do
+    [ "$tag" = "$1" ] || docker image rm "maestro:$tag" >/dev/null || true
+  done
+}
+
 build_maestro() {
+  local tag
   docker_build build-maestro --tag maestro:dev "$root"
-  docker tag maestro:dev "maestro:$(maestro_tag)"
+  tag=$(maestro_tag)
+  docker tag maestro:dev "maestro:$tag"
+  forget_old_builds "$tag"
 }
 
 for name in "$@"; do

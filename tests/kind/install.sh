@@ -10,12 +10,10 @@ cd "$here"
 beside ./images.sh node # compiling needs the cores, the other images mostly the network
 ./images.sh postgres rabbitmq maestro
 join_beside
-./cluster.sh up
 
 # The tag follows the content: a changed image rolls the pods, an unchanged one rolls nothing.
 tag=$(maestro_tag)
-./cluster.sh load maestro:dev "maestro:$tag" "$postgres_image" "$rabbitmq_image"
-./cluster.sh await
+./cluster.sh up maestro:dev "maestro:$tag" "$postgres_image" "$rabbitmq_image"
 
 install_chart() {
   helm upgrade --install maestro "$root/helm/maestro" --kube-context kind-maestro --namespace maestro \
