@@ -2,9 +2,11 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from e2e._chart import CHART, ROOT, helm, helm_test, kubectl_in_any_namespace
 from e2e.cluster import DEFINITIONS, NAMESPACE, RELEASE, Kubectl
@@ -34,6 +36,26 @@ def test_an_upgrade_that_changes_nothing_restarts_nothing(release: Kubectl) -> N
     assert pod_ids(release) == before
     assert release.list("jobs") == []
     assert release.run("get", "serviceaccount", f"{RELEASE}-bootstrap").returncode != 0
+
+
+def test_definitions_are_upgraded_with_the_chart_and_stay_adopted(
+    kubectl: Kubectl, release: Kubectl, tmp_path: Path
+) -> None:
+    crd = "schedules.rps-maestro.io"
+    newer = tmp_path / "maestro"
+    shutil.copytree(CHART, newer)
+    file = newer / "files" / "crds" / f"{crd}.yaml"
+    definition = yaml.safe_load(file.read_text())
+    column = {"name": "Newer", "type": "string", "jsonPath": ".spec.cron"}
+    definition["spec"]["versions"][0]["additionalPrinterColumns"].append(column)
+    file.write_text(yaml.safe_dump(definition))
+
+    before = pod_ids(release)
+    for chart, expected in ((newer, True), (CHART, False)):
+        helm("upgrade", RELEASE, str(chart), "--reuse-values", "--wait", "--timeout=120s")
+        columns = kubectl.get("crd", crd)["spec"]["versions"][0]["additionalPrinterColumns"]
+        assert (column in columns) is expected
+    assert pod_ids(release) == before
 
 
 def test_no_pod_of_the_release_breaks_the_restricted_level(release: Kubectl) -> None:
