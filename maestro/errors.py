@@ -21,7 +21,7 @@
         └── KubernetesAway
 
 A message is one sentence or two for the person who can act on it: what is wrong, and what to do.
-The api renders the tree in one place (`maestro_api.errors`), the operator in one place (conditions and events).
+The api renders the tree in one place (`maestro_api.errors`), the operator in one too (conditions and events).
 """
 
 from dataclasses import dataclass

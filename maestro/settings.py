@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     """`postgresql://user:password@host:port/database`."""
 
     database_pool_size: int = 8
-    """Connections per process at most. Two flushes of the hot path run side by side; the rest serves reads."""
+    """Connections per process at most. Two flushes of the hot path run side by side, reads get the rest."""
 
     broker_uri: SecretStr
     """`amqp://user:password@host:port/vhost`; a vhost per release."""

@@ -1,1 +1,1 @@
-"""RabbitMQ: messages and their publisher, queues and their bindings. It holds pointers to jobs, never the truth."""
+"""RabbitMQ: messages and their publisher, queues and their bindings; pointers to jobs, never the truth."""
