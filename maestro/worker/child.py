@@ -161,9 +161,11 @@ def _outcome(context: Context) -> Outcome:
 
 
 def _returned(value: Any, context: Context) -> Outcome:
-    status = "canceled" if context._seen else "completed"
+    status = "completed"
     if isinstance(value, NoData):
         value, status = value.result, "completed_no_invoices"
+    if context._seen:
+        status = "canceled"
     if value is None:
         return {"status": status, "result": None}
     if not isinstance(value, dict):

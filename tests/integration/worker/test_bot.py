@@ -398,6 +398,19 @@ def test_a_bot_that_heeds_the_cancellation(workshop: Workshop) -> None:
     assert bot.run() == Outcome("canceled", {"heeded": True})
 
 
+def test_nothing_fetched_since_it_was_canceled_is_canceled_too(workshop: Workshop) -> None:
+    bot = workshop.bot(
+        """
+        def run(parameters, context):
+            print("ready")
+            context.wait(30)
+            return context.no_data({"ok": 0})
+        """
+    )
+    cancel_when(bot, workshop.lines, "ready")
+    assert bot.run() == Outcome("canceled", {"ok": 0})
+
+
 def test_work_done_before_the_bot_looked_is_completed(workshop: Workshop) -> None:
     bot = workshop.bot(
         """
