@@ -67,9 +67,12 @@ def _connection_options() -> dict[str, Any]:
     return {
         "row_factory": dict_row,
         "connect_timeout": 5,
-        # A dead peer is noticed within about half a minute even while a statement waits for it.
+        # A peer that vanished is noticed within about half a minute: by keepalives while a statement waits
+        # for its answer, and by the user timeout (ms) while what was sent is not acknowledged. Linux sends
+        # no keepalives then, but the same data again, for a quarter of an hour.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
         "options": "-c timezone=UTC",
     }
