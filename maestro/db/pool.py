@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -52,7 +54,8 @@ async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncItera
         reconnect_timeout=3.0,
         open=False,
         # A connection that died in the pool (a restarted server) is replaced, not handed out.
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
+        reset=_note_use,
         kwargs=_connection_options(),
         name="maestro",
     )
@@ -61,6 +64,22 @@ async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncItera
         yield pool
     finally:
         await pool.close()
+
+
+# When each pooled connection was last given back, by the monotonic clock.
+_last_use: WeakKeyDictionary[psycopg.AsyncConnection[Any], float] = WeakKeyDictionary()
+
+_TRUSTED_SECONDS = 1.0
+
+
+async def _note_use(conn: Connection) -> None:
+    _last_use[conn] = monotonic()
+
+
+async def _check(conn: Connection) -> None:
+    """Ask the server whether it is there, unless this connection worked a moment ago (a round trip)."""
+    if monotonic() - _last_use.get(conn, 0.0) > _TRUSTED_SECONDS:
+        await AsyncConnectionPool.check_connection(conn)
 
 
 def _connection_options() -> dict[str, Any]:
