@@ -20,7 +20,8 @@ from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
 from pika.exceptions import ShortStringTooLong
 
 from maestro.broker.message import Message
-from maestro.errors import BadInput, DatabaseAway
+from maestro.broker.uri import parameters_of
+from maestro.errors import DatabaseAway
 
 log = logging.getLogger(__name__)
 
@@ -317,13 +318,7 @@ class Publisher:
 def _parameters(uri: str) -> pika.URLParameters:
     # pika tells of every failed attempt in several lines; this module says once that the broker is away.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    try:
-        parameters = pika.URLParameters(uri)
-    except Exception:  # noqa: BLE001  # pika documents none in particular
-        # Not chained: the parser's message can hold a part of the password.
-        raise BadInput(
-            "MAESTRO_BROKER_URI can't be read; write amqp://user:password@host:5672/vhost, percent-encoded."
-        ) from None
+    parameters = parameters_of(uri, "MAESTRO_BROKER_URI")
     parameters.socket_timeout = 5
     parameters.stack_timeout = 10
     if "heartbeat=" not in uri:

@@ -20,6 +20,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.data import encode_table
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 
+from maestro.broker.uri import parameters_of
 from maestro.errors import BrokerAway, MaestroError, SpecRefused
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Topology:
     """Declares and deletes queues on a few connections of its own; connects at the first call."""
 
     def __init__(self, uri: str) -> None:
-        self._parameters = pika.URLParameters(uri)
+        self._parameters = parameters_of(uri, "MAESTRO_BROKER_URI")
         self._parameters.heartbeat = _HEARTBEAT
         self._parameters.socket_timeout = 5
         self._parameters.blocked_connection_timeout = 30

@@ -19,6 +19,7 @@ import requests
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from maestro.broker.uri import parameters_of
 from maestro.worker.job import JobRun, Verdict
 from maestro.worker.message import JobMessage, UnreadableMessageError
 from maestro.worker.settings import WorkerSettings
@@ -33,10 +34,14 @@ _AFTER_HAND_BACK = 5.0
 
 
 class Consumer:
-    """Serves the queue until told to stop. All but `_work` happens in the thread that calls `serve`."""
+    """Serves the queue until told to stop. All but `_work` happens in the thread that calls `serve`.
+
+    Raises BadInput when the broker's address can't be read: no waiting would mend that.
+    """
 
     def __init__(self, settings: WorkerSettings, session: requests.Session) -> None:
         self._settings, self._session = settings, session
+        self._parameters = _parameters(settings)
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
         self._consumer: str | None = None
@@ -77,18 +82,11 @@ class Consumer:
         return self._stopping and self._job is None
 
     def _serve_connection(self) -> None:
-        connection = self._connection = pika.BlockingConnection(self._parameters())
+        connection = self._connection = pika.BlockingConnection(self._parameters)
         logger.info("Connected to the broker.")
         while not self._done():
             self._consume_when_idle(connection)
             connection.process_data_events(_TURN)
-
-    def _parameters(self) -> pika.URLParameters:
-        parameters = pika.URLParameters(self._settings.amqp_url.get_secret_value())
-        parameters.heartbeat = _HEARTBEAT
-        parameters.socket_timeout = 5
-        parameters.client_properties = {"connection_name": f"maestro worker: {self._settings.queue}"}
-        return parameters
 
     def _consume_when_idle(self, connection: pika.BlockingConnection) -> None:
         if self._job is not None or self._stopping or self._consumer is not None or not self._backoff.over():
@@ -182,6 +180,14 @@ class Consumer:
             path.touch() if ready else path.unlink(missing_ok=True)
         except OSError as error:
             logger.debug("%s: %s", path, error)
+
+
+def _parameters(settings: WorkerSettings) -> pika.URLParameters:
+    parameters = parameters_of(settings.amqp_url.get_secret_value(), "MAESTRO_AMQP_URL")
+    parameters.heartbeat = _HEARTBEAT
+    parameters.socket_timeout = 5
+    parameters.client_properties = {"connection_name": f"maestro worker: {settings.queue}"}
+    return parameters
 
 
 class _Backoff:

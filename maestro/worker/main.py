@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from maestro.errors import BadInput
 from maestro.worker.api import connect
 from maestro.worker.consumer import Consumer
 from maestro.worker.settings import WorkerSettings
@@ -24,7 +25,11 @@ def main() -> int:
         for fault in error.errors():
             sys.stderr.write(f"maestro worker: {_sentence(fault)}\n")
         return 2
-    consumer = Consumer(settings, connect(settings.worker_key.get_secret_value()))
+    try:
+        consumer = Consumer(settings, connect(settings.worker_key.get_secret_value()))
+    except BadInput as error:
+        sys.stderr.write(f"maestro worker: {error}\n")
+        return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: consumer.stop())
     consumer.serve()

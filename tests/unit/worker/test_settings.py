@@ -53,3 +53,13 @@ def test_a_missing_variable_is_named(
     said = capsys.readouterr().err
     assert "set MAESTRO_QUEUE" in said
     assert "MAESTRO_LOG_LEVEL: Input should be" in said
+
+
+def test_an_unreadable_broker_address_is_named_and_not_shown(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("MAESTRO_AMQP_URL", "amqp://user:hunter#2@broker/maestro")
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert "MAESTRO_AMQP_URL can't be read" in said
+    assert "hunter" not in said
