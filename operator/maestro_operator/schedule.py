@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from maestro.errors import SpecRefused, Unavailable
+from maestro.automation import store as automations
+from maestro.automation.model import Automation
+from maestro.automation.parameters import resolve
+from maestro.db import Connection
+from maestro.errors import ParametersRefused, SpecRefused, Unavailable
 from maestro.schedule import store
 from maestro.schedule.model import Schedule
 from maestro_operator import status
@@ -25,8 +29,9 @@ async def sync(services: Services, key: Key) -> None:
     try:
         async with services.database() as connection:
             row = await store.register(connection, resource, default_time_zone=zone)
+            automation = await _automation_of(connection, row)
         findings.fields |= {"id": row.id, **run_fields(row)}
-        _judge(services, key, row, findings)
+        _judge(services, key, row, automation, findings)
     except SpecRefused as refusal:
         findings.note(READY, "False", refusal.reason, refusal.message)
         services.waits_for(key, None)
@@ -45,12 +50,34 @@ def run_fields(row: Schedule) -> dict[str, Any]:
     }
 
 
-def _judge(services: Services, key: Key, row: Schedule, findings: Findings) -> None:
-    if row.automation_id is None:
+async def _automation_of(connection: Connection, row: Schedule) -> Automation | None:
+    return None if row.automation_id is None else await automations.get(connection, row.automation_id)
+
+
+def _judge(
+    services: Services, key: Key, row: Schedule, automation: Automation | None, findings: Findings
+) -> None:
+    refusal = _refusal(row, automation)
+    if refusal:
         services.waits_for(key, ("automation", key.namespace, row.automation_name))
-        message = f"There is no Automation {row.automation_name} in {key.namespace} yet; apply it, or mend "
-        findings.note(READY, "False", "AutomationNotFound", message + "spec.automation.")
+        findings.note(READY, "False", refusal.reason, refusal.message)
         return
     services.settled(key)
     message = "It is suspended." if row.suspended else f"It runs next at status.nextRunTime, {row.time_zone}."
     findings.note(READY, "True", "Registered", message)
+
+
+def _refusal(row: Schedule, automation: Automation | None) -> SpecRefused | None:
+    """Why its runs would make no job; None when they would."""
+    name = row.automation_name
+    if automation is None:
+        message = f"There is no Automation {name} in {row.namespace} yet; apply it, or mend spec.automation."
+        return SpecRefused("AutomationNotFound", message)
+    try:
+        resolve(automation.parameter_schema, automation.default_params, row.parameters)
+    except ParametersRefused as refused:
+        message = (
+            f"The parameter schema of the Automation {name} refuses spec.parameters ({refused}); mend them."
+        )
+        return SpecRefused("ParametersRefused", message + " Until then it runs nothing.")
+    return None

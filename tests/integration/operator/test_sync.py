@@ -299,6 +299,30 @@ async def test_a_bad_schedule_is_told(world: World, spec: dict[str, str], reason
     assert world.reasons() == [("Warning", reason)]
 
 
+async def test_parameters_that_its_automation_refuses_are_told(world: World) -> None:
+    def schema(kind: str) -> list[dict[str, object]]:
+        return [{"name": "month", "label": "Month", "type": kind, "required": True}]
+
+    world.automation("a", parameterSchema=schema("text"))
+    spec = {"automation": "a", "cron": "@daily"}
+    key = world.schedule("s", **spec, parameters={"months": "typo"})
+    await world.settle()
+    assert world.condition(key) == ("False", "ParametersRefused")
+    [told] = world.kube.events
+    assert (told["type"], told["reason"]) == ("Warning", "ParametersRefused")
+    assert "month: is required" in told["message"]
+    world.schedule("s", **spec, parameters={"month": "2026-11"})
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+    assert world.reasons()[-1] == ("Normal", "Registered")
+    world.schedule("s", **spec, parameters={"month": 11})
+    await world.settle()
+    assert world.condition(key) == ("False", "ParametersRefused")
+    world.automation("a", parameterSchema=schema("number"))
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+
+
 async def test_run_facts_reach_the_status(world: World, database: psycopg.Connection) -> None:
     key = world.automation("a")
     await world.settle()
