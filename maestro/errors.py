@@ -26,6 +26,10 @@ The api renders the tree in one place (`maestro_api.errors`), the operator in on
 
 from dataclasses import dataclass
 
+ERROR_HEADER = "X-Maestro-Error"
+"""On each reply that refuses something, its class in this tree: so our refusal is told from a proxy's, and from
+that of another server at a mistaken address."""
+
 
 class MaestroError(Exception):
     """Something Maestro refuses or can't do."""

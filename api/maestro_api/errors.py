@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from maestro.errors import (
+    ERROR_HEADER,
     BadInput,
     Conflict,
     Forbidden,
@@ -92,7 +93,9 @@ def render(error: MaestroError) -> Json:
     """The reply to an error of ours."""
     code = next((code for kind, code in _CODES if isinstance(error, kind)), 500)
     body: dict[str, Any] = {"error": error.message}
-    headers = {"Retry-After": RETRY_AFTER} if code == 503 else {}
+    headers = {ERROR_HEADER: type(error).__name__}
+    if code == 503:
+        headers["Retry-After"] = RETRY_AFTER
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, ParametersRefused):
@@ -139,10 +142,11 @@ async def _maestro_error(request: Request, error: Exception) -> Json:
 
 async def _validation_error(request: Request, error: Exception) -> Json:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # installed for this class
-    return Json({"error": sentence(error)}, 400)
+    return render(BadInput(sentence(error)))
 
 
 async def _http_exception(request: Request, error: Exception) -> Json:
+    # Without ERROR_HEADER: that there is no such path says nothing of the job that it was meant for.
     assert isinstance(error, HTTPException)  # noqa: S101  # installed for this class
     path = request.url.path
     match error.status_code:

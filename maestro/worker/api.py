@@ -1,7 +1,8 @@
 """The worker's side of the REST contract: /worker/jobs/:id.
 
-Whatever can mend itself (no connection, 429, 5xx) is tried again until a deadline; every call may be repeated
-without harm, since it carries the attempt's token (and each line its number). Any other refusal is final.
+Whatever can mend itself (no connection, 429, 5xx, an answer that is not Maestro's) is tried again until a
+deadline; every call may be repeated without harm, since it carries the attempt's token (and each line its
+number). Any other refusal is final.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from uuid import uuid4
 
 import requests
 
-from maestro.errors import MaestroError, Unavailable
+from maestro.errors import ERROR_HEADER, MaestroError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,9 @@ _TIMEOUT = (5, 30)  # seconds to connect, to answer
 _LONGEST_PAUSE = 10.0
 _LONGEST_RETRY_AFTER = 60.0
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_NOT_A_PROXYS = frozenset({400, 404, 405, 409, 422})
+"""What a proxy can't know of a job. From anything but Maestro it means that the call did not get there: an
+ingress without its route for a moment, or a mistaken MAESTRO_API_URL."""
 
 
 class ApiRefusedError(MaestroError):
@@ -117,13 +121,22 @@ def connect(worker_key: str) -> requests.Session:
 def _answer(response: requests.Response) -> dict[str, Any]:
     if response.status_code in _TRY_AGAIN:
         raise _TryAgainError(f"{response.status_code} {_error(response)}", _retry_after(response))
-    if not response.ok or response.is_redirect:
+    if _is_strangers(response):
+        told = f"{response.status_code} from something that is not Maestro's API, check MAESTRO_API_URL"
+        raise _TryAgainError(f"{told}: {_error(response)}")
+    if not response.ok:
         raise ApiRefusedError(response.status_code, _error(response))
     try:
         body = response.json()
     except ValueError:
         raise _TryAgainError(f"an answer that is not JSON: {response.text!r:.80}") from None
     return body if isinstance(body, dict) else {}
+
+
+def _is_strangers(response: requests.Response) -> bool:
+    if response.is_redirect:
+        return True
+    return response.status_code in _NOT_A_PROXYS and ERROR_HEADER not in response.headers
 
 
 def _error(response: requests.Response) -> str:

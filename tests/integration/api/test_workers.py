@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from integration.api.service import Service
+from maestro.errors import ERROR_HEADER
 
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
 
@@ -264,7 +265,14 @@ def test_lines_of_a_canceled_job_are_still_kept(service: Service) -> None:
 def test_unknown_and_unreadable_ids(service: Service, method: str, path: str, body: object) -> None:
     unknown = service.worker(method, f"/{UNKNOWN}/{path}", body)
     assert (unknown.status_code, UNKNOWN in unknown.json()["error"]) == (404, True)
-    assert service.worker(method, f"/nonsense/{path}", body).status_code == 400
+    assert unknown.headers[ERROR_HEADER] == "NotFound"
+    unreadable = service.worker(method, f"/nonsense/{path}", body)
+    assert (unreadable.status_code, unreadable.headers[ERROR_HEADER]) == (400, "BadInput")
+
+
+def test_a_path_that_does_not_exist_says_nothing_of_the_job(service: Service) -> None:
+    missing = service.worker("POST", f"/{service.job()}/begin")
+    assert (missing.status_code, ERROR_HEADER in missing.headers) == (404, False)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
+from maestro.errors import ERROR_HEADER
+
 WORKER_KEY = "the-worker-key"
 
 
@@ -28,6 +30,13 @@ class Reply:
     status: int
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    strangers: bool = False
+    """As a proxy would answer, or another server at a mistaken address."""
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        refusal = self.status >= 400 and not self.strangers
+        return self.headers | ({ERROR_HEADER: "SomeError"} if refusal else {})
 
 
 class Contract:
@@ -123,7 +132,7 @@ class Contract:
                 reply = contract.take(call, self.headers.get("X-Worker-API-Key"))
                 data = json.dumps(reply.body).encode()
                 self.send_response(reply.status)
-                for name, value in reply.headers.items():
+                for name, value in reply.all_headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))

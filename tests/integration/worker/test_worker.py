@@ -258,6 +258,44 @@ def test_a_job_that_is_not_to_start_is_dropped(bench: Bench, status: int, says: 
     assert (bench.depth(), bench.depth("maestro.dlq")) == (0, 0)
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_an_answer_that_is_not_maestros_hands_the_job_back(bench: Bench, status: int) -> None:
+    asked: list[float] = []
+
+    def misrouted_once(call: Call) -> Reply | None:
+        asked.append(call.at)
+        return Reply(status, {"error": f"no {call.job_id} here"}, strangers=True) if len(asked) == 1 else None
+
+    bench.contract.answer = misrouted_once
+    worker = bench.worker(GREETER, start_retry_seconds="0").wait_ready()
+    job = bench.execute(who="Ana")
+    worker.says(f"{status} from something that is not Maestro's API, check MAESTRO_API_URL")
+    assert bench.contract.finished(job)[0] == "completed"
+    assert asked[1] - asked[0] > 4, "a queue of such messages must not spin"
+
+
+def test_answers_that_are_not_maestros_harm_no_running_job(bench: Bench) -> None:
+    misrouted: dict[str, int] = {}
+
+    def misroute(call: Call) -> Reply | None:
+        misrouted[call.what] = misrouted.get(call.what, 0) + 1
+        early = call.what != "start" and misrouted[call.what] <= 3
+        return Reply(404, {"error": "no route"}, strangers=True) if early else None
+
+    bench.contract.answer = misroute
+    script = """
+        def run(parameters, context):
+            print("first")
+            context.wait(2)
+            return {"cancelled": context.cancelled}
+    """
+    bench.worker(script, cancellation_poll_seconds="0.2")
+    job = bench.execute()
+    assert bench.contract.finished(job) == ("completed", {"cancelled": False})
+    assert bench.contract.lines(job) == [("INFO", "first")]
+    assert {what for what, count in misrouted.items() if count > 3} == {"logs", "cancellation", "finish"}
+
+
 def test_a_refused_key_hands_the_job_back(bench: Bench) -> None:
     worker = bench.worker(GREETER, worker_key="stale").wait_ready()
     job = bench.execute(who="Ana")

@@ -42,6 +42,7 @@ def test_an_error_is_a_sentence(error: errors.MaestroError, code: int) -> None:
     body = json.loads(bytes(reply.body))
     assert reply.status_code == code
     assert body["error"] == error.message
+    assert reply.headers[errors.ERROR_HEADER] == type(error).__name__
     assert ("retry-after" in reply.headers) == (code == 503)
     assert ("www-authenticate" in reply.headers) == (code == 401)
     assert set(body) == ({"error", "fields"} if code == 422 else {"error"})
