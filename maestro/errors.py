@@ -27,8 +27,8 @@ The api renders the tree in one place (`maestro_api.errors`), the operator in on
 from dataclasses import dataclass
 
 ERROR_HEADER = "X-Maestro-Error"
-"""On each reply that refuses something, its class in this tree: so our refusal is told from a proxy's, and from
-that of another server at a mistaken address."""
+"""On each reply that refuses something, its class in this tree: so it is told from a proxy's refusal, and
+from that of another server at a mistaken address."""
 
 
 class MaestroError(Exception):

@@ -1,11 +1,11 @@
 """What workers call, in the contract's snake_case."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from maestro import jsontext
 from maestro.errors import BadInput
@@ -21,6 +21,20 @@ router = APIRouter(prefix=f"{API}/worker/jobs", tags=["workers"])
 MOST_LINES = 1_000
 
 
+def _moment(sent: object) -> datetime:
+    """Strict, since pydantic would take numbers and dates for times as well."""
+    try:
+        moment = datetime.fromisoformat(sent.upper()) if isinstance(sent, str) and ":" in sent else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ValueError("write a time such as 2026-11-23T08:00:00Z")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
 class LineIn(body.Input):
     """A log line."""
 
@@ -32,6 +46,10 @@ class LineIn(body.Input):
         ge=0,
         le=2**63 - 1,
         description="The line's number within the attempt; makes sending it again harmless.",
+    )
+    timestamp: Moment | None = Field(
+        None,
+        description="When it was written, UTC unless it says otherwise; absent, and when it lies ahead: now.",
     )
 
 
@@ -182,7 +200,7 @@ async def cancellation(id: UUID, workers: Workers, token: AttemptToken = None) -
 
 
 def _new_line(job_id: UUID, line: LineIn, token: str | None) -> NewLine:
-    return NewLine(job_id, line.level, line.message, line.actionable, line.seq, token)
+    return NewLine(job_id, line.level, line.message, line.actionable, line.seq, token, line.timestamp)
 
 
 def _lines(sent: bytes) -> list[LineIn]:

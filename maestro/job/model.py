@@ -101,7 +101,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class NewLine:
-    """A log line as a worker sends it; `seq` is its number within the attempt and makes a resend harmless."""
+    """A log line as a worker sends it.
+
+    `seq` is its number within the attempt and makes a resend harmless. `logged_at` is when it was written, by
+    the worker's clock; absent means now.
+    """
 
     job_id: UUID
     level: Level
@@ -109,6 +113,7 @@ class NewLine:
     actionable: bool = False
     seq: int | None = None
     token: str | None = None
+    logged_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

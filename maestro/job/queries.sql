@@ -80,28 +80,31 @@ LEFT JOIN started ON started.id = asked.id
 -- name: append_lines
 -- Keeps log lines of current attempts. Line ids are drawn under the job row's lock, so within a job their order
 -- is the order of commits, and a reader who has seen one will never find an earlier one appear.
--- A line is a sign of life, noted at most every 5 s.
+-- A line is a sign of life, noted at most every 5 s. It bears the sender's time of it, bounded by the job's creation
+-- and now: a sender whose clock is wrong loses no line for it.
 WITH sent AS (
     SELECT *
     FROM unnest(%(ids)s::uuid[], %(tokens)s::text[], %(seqs)s::bigint[], %(levels)s::text[], %(messages)s::text[],
-                %(actionable)s::boolean[])
-        WITH ORDINALITY AS sent (job_id, token, seq, level, message, actionable, position)
+                %(actionable)s::boolean[], %(logged_at)s::timestamptz[])
+        WITH ORDINALITY AS sent (job_id, token, seq, level, message, actionable, logged_at, position)
 ), locked AS (
-    SELECT id, status, attempt, attempt_token, last_heartbeat_at
+    SELECT id, status, attempt, attempt_token, last_heartbeat_at, created_at
     FROM jobs
     WHERE id IN (SELECT job_id FROM sent)
     ORDER BY id
     FOR NO KEY UPDATE
 ), current AS (
-    SELECT sent.*, locked.attempt
+    SELECT sent.*, locked.attempt, locked.created_at
     FROM sent JOIN locked ON locked.id = sent.job_id
     WHERE locked.attempt_token IS NOT DISTINCT FROM sent.token
     ORDER BY sent.position
 ), numbered AS (
     SELECT nextval('job_logs_id_seq') AS id, * FROM current
 ), kept AS (
-    INSERT INTO job_logs (id, job_id, attempt, seq, level, message, actionable) OVERRIDING SYSTEM VALUE
-    SELECT id, job_id, attempt, seq, level, message, actionable FROM numbered
+    INSERT INTO job_logs (id, job_id, attempt, seq, level, message, actionable, logged_at) OVERRIDING SYSTEM VALUE
+    SELECT id, job_id, attempt, seq, level, message, actionable,
+           least(greatest(coalesce(logged_at, now()), created_at), now())
+    FROM numbered
     ON CONFLICT (job_id, attempt, seq) DO NOTHING
     RETURNING id
 ), alive AS (

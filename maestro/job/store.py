@@ -108,6 +108,7 @@ async def append_lines(conn: Connection, lines: Sequence[NewLine]) -> list[int |
             "levels": [line.level for line in lines],
             "messages": [line.message for line in lines],
             "actionable": [line.actionable for line in lines],
+            "logged_at": [line.logged_at for line in lines],
         },
     )
     answers = list(zip(await cursor.fetchall(), lines, strict=True))

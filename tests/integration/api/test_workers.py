@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -245,6 +246,26 @@ def test_the_cancellation_poll_is_a_sign_of_life_and_status_is_not(
         assert database.execute(fresh).fetchone() == (alive,), path
 
 
+def test_lines_bear_the_time_they_were_written(service: Service, database: psycopg.Connection) -> None:
+    job = service.running()
+    database.execute("UPDATE jobs SET created_at = '2026-01-01T00:00Z'")
+    written = {
+        "2026-01-02T03:04:05.678901Z": "2026-01-02T03:04:05.678901+00:00",
+        "2026-01-02T03:04:06-03:00": "2026-01-02T06:04:06+00:00",
+        "2026-01-02T03:04:07": "2026-01-02T03:04:07+00:00",
+        # A clock that is wrong loses no line: before its job was made, and after now, are brought to those.
+        "0001-01-01T00:00:00+14:00": "2026-01-01T00:00:00+00:00",
+    }
+    lines = [{"level": "INFO", "message": "m", "timestamp": each} for each in written]
+    ahead = {"level": "INFO", "message": "m", "timestamp": "9999-12-31T23:59:59-14:00"}
+    plain = {"level": "INFO", "message": "m", "timestamp": None}
+    assert service.worker("POST", f"/{job}/logs", [*lines, ahead, plain]).status_code == 201
+    shown = [datetime.fromisoformat(line["timestamp"]) for line in service.get(f"/jobs/{job}/logs").json()]
+    assert shown[:-2] == [datetime.fromisoformat(each) for each in written.values()]
+    [now] = database.execute("SELECT now()").fetchone() or [None]
+    assert all(abs(each - now).total_seconds() < 60 for each in shown[-2:])
+
+
 def test_lines_of_a_canceled_job_are_still_kept(service: Service) -> None:
     job = service.job()
     service.post(f"/jobs/{job}/cancel")
@@ -284,6 +305,10 @@ def test_a_path_that_does_not_exist_says_nothing_of_the_job(service: Service) ->
         ("log", {"level": "INFO", "message": 5}, "message: "),
         ("log", {"level": "INFO", "message": "m", "seq": -1}, "seq: "),
         ("log", {"level": "INFO", "message": "m", "seq": 2**63}, "seq: "),
+        ("log", {"level": "INFO", "message": "m", "timestamp": "yesterday"}, "timestamp: write a time"),
+        ("log", {"level": "INFO", "message": "m", "timestamp": "2026-11-23"}, "timestamp: write a time"),
+        ("log", {"level": "INFO", "message": "m", "timestamp": 1795000000}, "timestamp: write a time"),
+        ("logs", [{"level": "INFO", "message": "m", "timestamp": ""}], "0.timestamp: write a time"),
         ("log", "text", "object"),
         ("logs", [{"level": "INFO", "message": "m"}] * 1001, "1000"),
         ("logs", [{"level": "INFO", "message": "m"}, {"level": "x", "message": "m"}], "1.level: "),
