@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from itertools import chain, repeat
 
 import kopf
 
-from maestro.errors import MaestroError
+from maestro.errors import Forbidden, MaestroError
 from maestro.kube import AUTOMATION, SCHEDULE, Kube
 from maestro.settings import Settings
 from maestro_operator import core, worker
@@ -17,6 +19,8 @@ from maestro_operator.sweep import watched
 log = logging.getLogger(__name__)
 
 _KINDS_SECONDS = 2.0
+_FIRST_BACKOFFS = (1, 1, 2, 3, 5, 8, 13)
+_LAST_BACKOFF = 20
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -54,8 +58,8 @@ class Lifecycle:
         work = asyncio.create_task(self._operator.run())
         work.add_done_callback(_end_process_if_failed)
         self._tasks = [work]
-        if not await self._kinds_served(kube):
-            log.warning("the cluster does not serve Maestro's kinds; install the CRDs. Waiting for them.")
+        if obstacle := await self._obstacle(kube):
+            log.warning("Maestro's kinds can't be watched yet: %s Waiting.", obstacle)
             self._tasks.append(asyncio.create_task(self._await_kinds(kube)))
 
     async def stop(self) -> None:
@@ -68,21 +72,36 @@ class Lifecycle:
         """kopf looks for kinds only at its start: have it start again once they are there."""
         while True:
             await asyncio.sleep(_KINDS_SECONDS)
-            if await self._kinds_served(kube):
+            if not await self._obstacle(kube):
                 log.info("the cluster serves Maestro's kinds now")
                 self.again.set()
                 return
 
-    async def _kinds_served(self, kube: Kube) -> bool:
-        namespace = watched(self._settings.watch_namespaces)[0]
-        try:
-            served = [
-                await asyncio.to_thread(kube.serves, kind, namespace) for kind in (AUTOMATION, SCHEDULE)
-            ]
-        except MaestroError as error:
-            log.info("whether the cluster serves Maestro's kinds is not known: %s", error.message)
-            return False
-        return all(served)
+    async def _obstacle(self, kube: Kube) -> str:
+        """Why Maestro's kinds can't be watched yet; empty when they can be."""
+        obstacle = ""
+        for namespace in watched(self._settings.watch_namespaces):
+            try:
+                for kind in (AUTOMATION, SCHEDULE):
+                    if not await asyncio.to_thread(kube.serves, kind, namespace):
+                        return "The cluster does not serve them; install Maestro's CRDs."
+            except Forbidden as forbidden:  # tells nothing of the kinds; another namespace may
+                obstacle = forbidden.message
+            except MaestroError as error:
+                return error.message
+            else:
+                return ""
+        return obstacle
+
+
+class Backoffs:
+    """Seconds between tries of a request, without end: kopf gives a watch up for good when they end.
+
+    kopf iterates anew for each request, so each begins with the first.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return chain(_FIRST_BACKOFFS, repeat(_LAST_BACKOFF))
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
@@ -94,6 +113,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = Backoffs()
     settings.watching.label_selectors["apps", "v1", "deployments"] = worker.SELECTOR
 
 
