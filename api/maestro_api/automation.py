@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from maestro import jsontext
 from maestro.automation.model import Automation
+from maestro.broker.queues import name_flaw
 from maestro.errors import BadInput
 from maestro_api import body
 from maestro_api.dependencies import Automations, Force, Id, Jobs
@@ -54,10 +55,8 @@ class _AutomationFields(body.Input):
     def _usable(cls, queue: str | None) -> str | None:
         if queue is None or queue == "":
             return None
-        if len(queue.encode()) > 255:
-            raise ValueError("must have at most 255 bytes")
-        if queue.startswith("amq."):
-            raise ValueError('must not begin with "amq.", which RabbitMQ keeps for itself')
+        if flaw := name_flaw(queue):
+            raise ValueError(f"can't be {queue:.64}: {flaw}")
         if not queue.isprintable() or queue != queue.strip():
             raise ValueError("must not hold control characters nor begin or end with a space")
         return queue

@@ -57,9 +57,9 @@ class Definitions:
         """
         return await asyncio.to_thread(self._change, kind, name, changes, force=force)
 
-    async def remove(self, kind: Kind, name: str, *, force: bool) -> None:
-        """Delete a resource; one that is gone already is fine. Raises OwnedElsewhere like `change`."""
-        await asyncio.to_thread(self._remove, kind, name, force=force)
+    async def remove(self, kind: Kind, name: str, *, force: bool) -> str | None:
+        """Delete a resource and return its uid; None when it is gone already. Raises OwnedElsewhere."""
+        return await asyncio.to_thread(self._remove, kind, name, force=force)
 
     async def ping(self) -> None:
         """Raises KubernetesAway or Forbidden when nothing could be written now."""
@@ -89,17 +89,19 @@ class Definitions:
         }
         return self._client().apply(resource, manager=MANAGER, force=force)
 
-    def _remove(self, kind: Kind, name: str, *, force: bool) -> None:
+    def _remove(self, kind: Kind, name: str, *, force: bool) -> str | None:
         found = self._client().get(kind, self.namespace, name)
         if found is None:
-            return
+            return None
         others = sorted(other_managers(found))
         if others and not force:
             raise OwnedElsewhere(
                 f"The spec of this {kind.kind} is also managed by {', '.join(others)}; "
                 "delete it there, or send ?force=true."
             )
-        self._client().delete(kind, self.namespace, name, uid=found["metadata"]["uid"])
+        uid: str = found["metadata"]["uid"]
+        self._client().delete(kind, self.namespace, name, uid=uid)
+        return uid
 
     def _client(self) -> Kube:
         # Two threads may both connect the first time; either client serves.

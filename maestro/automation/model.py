@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from maestro.broker.queues import DEAD_LETTER_EXCHANGE
 from maestro.settings import SHARED_DEFAULT_QUEUE
 
 # What existing bots declare; a queue with other arguments would refuse them.
-CONTRACT_ARGUMENTS: dict[str, Any] = {"x-dead-letter-exchange": "maestro.dlx"}
+CONTRACT_ARGUMENTS: dict[str, Any] = {"x-dead-letter-exchange": DEAD_LETTER_EXCHANGE}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Automation:
     @property
     def arguments(self) -> dict[str, Any]:
         """What its queue is declared with."""
-        return CONTRACT_ARGUMENTS if self.queue_arguments is None else self.queue_arguments
+        return arguments_in_force(self.queue_arguments)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Definition:
     default_params: dict[str, Any] | None
     suspended: bool
     worker: dict[str, Any] | None
+
+
+def arguments_in_force(given: dict[str, Any] | None) -> dict[str, Any]:
+    """The arguments of a queue whose resource gives these."""
+    return CONTRACT_ARGUMENTS if given is None else given
 
 
 def definition_of(resource: Mapping[str, Any]) -> Definition:

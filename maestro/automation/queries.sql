@@ -74,9 +74,9 @@ DELETE FROM automations WHERE id = %(id)s AND uid IS NULL;
 DELETE FROM automations WHERE uid IS NULL AND created_at < now() - interval '10 minutes';
 
 -- name: retire
--- The resource is gone.
+-- The resource is gone: that very object where the uid is known, so that a namesake made since stays in service.
 UPDATE automations SET retired_at = now(), updated_at = now()
-WHERE namespace = %(namespace)s AND name = %(name)s AND uid IS NOT NULL AND retired_at IS NULL
+WHERE namespace = %(namespace)s AND name = %(name)s AND uid = coalesce(%(uid)s, uid) AND retired_at IS NULL
 RETURNING *;
 
 -- name: cancel_orphans

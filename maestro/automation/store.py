@@ -10,7 +10,14 @@ from psycopg.errors import DataError, UniqueViolation
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from maestro.automation.model import Automation, Definition, definition_of, effective_queue
+from maestro.automation.model import (
+    Automation,
+    Definition,
+    arguments_in_force,
+    definition_of,
+    effective_queue,
+)
+from maestro.broker.queues import refuse_unusable
 from maestro.db import Connection, Statements
 from maestro.errors import NameTaken, NotFound, SpecRefused
 
@@ -48,17 +55,22 @@ async def register(
     """Take up an Automation resource, as often as one likes; an older generation changes nothing.
 
     Raises NameTaken naming the displayName's holder, SpecRefused with the reason QueueNameTaken (the queue
-    belongs to another namespace), WorkerOnSharedQueue (its worker would take other automations' jobs) or
-    UnstorableSpec. What was registered before stays as it was then.
+    belongs to another namespace), QueueRefused (nobody can have it), WorkerOnSharedQueue (its worker would
+    take other automations' jobs) or UnstorableSpec. What was registered before stays as it was then.
     """
     definition = definition_of(resource)
     known = await by_name(conn, definition.namespace, definition.name)
+    queue = _queue_of(known, definition)
+    # Also for what an earlier version of Maestro took up.
+    refuse_unusable(queue, arguments_in_force(definition.queue_arguments))
     if known and _is_current(known, definition):
         return known
-    queue = _queue_of(known, definition)
     _refuse_shared_worker(definition, queue, shared_queues)
     try:
         async with conn.transaction():
+            if known and known.uid not in (None, definition.uid):
+                # The end of an earlier object of this name: its jobs were not meant for this one.
+                await retire(conn, known.namespace, known.name, uid=known.uid)
             registered = await _upsert(conn, definition, queue, shared=queue in shared_queues)
             if registered is None:
                 await _refuse_claimed(conn, queue, definition.namespace)
@@ -71,18 +83,28 @@ async def register(
     return registered or await _registered(conn, definition)
 
 
-async def retire(conn: Connection, namespace: str, name: str) -> Automation | None:
+async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None = None) -> Automation | None:
     """The resource is gone: its pending jobs are canceled, its row stays. None when there never was one.
 
-    A row retired earlier is returned as it is, so that what is left to clear can be cleared.
+    With `uid` only that very resource is meant: a namesake made since stays, and None is returned. A row
+    retired earlier is returned as it is, so that what is left to clear can be cleared.
     """
     async with conn.transaction():
         async with conn.cursor(row_factory=_automations) as cursor:
-            await cursor.execute(_sql["retire"], {"namespace": namespace, "name": name})
+            await cursor.execute(_sql["retire"], {"namespace": namespace, "name": name, "uid": uid})
             retired = await cursor.fetchone()
         await conn.execute(_sql["cancel_orphans"])
     known = retired or await by_name(conn, namespace, name)
-    return known if known and known.uid else None
+    return known if known and known.uid and uid in (None, known.uid) else None
+
+
+async def predecessor(conn: Connection, resource: Mapping[str, Any]) -> Automation | None:
+    """An earlier object of this resource's name, gone without anybody having cleared up after it."""
+    metadata = resource["metadata"]
+    known = await by_name(conn, metadata["namespace"], metadata["name"])
+    if known is None or known.uid in (None, metadata["uid"]) or known.cleared_at is not None:
+        return None
+    return known
 
 
 async def cancel_orphans(conn: Connection) -> int:

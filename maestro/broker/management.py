@@ -8,10 +8,19 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import orjson
 import urllib3
 
-from maestro.broker.topology import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE
+from maestro.broker.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE
 from maestro.errors import BrokerAway, Forbidden
 
+Permissions = dict[str, str]
+"""By action, the pattern of the names it is allowed for."""
+
+_ACTIONS = ("configure", "write", "read")
 _TIMEOUT = urllib3.Timeout(connect=5, read=30)
+
+
+def reading(queue: str) -> Permissions:
+    """Permission to read this queue, and for nothing else."""
+    return {"configure": "^$", "write": "^$", "read": f"^{re.escape(queue)}$"}
 
 
 class Management:
@@ -41,16 +50,15 @@ class Management:
         found = self._get(path) or []
         return {each["routing_key"] for each in found if each["destination"] == DEAD_LETTER_QUEUE}
 
-    def users(self) -> set[str]:
-        """The names of the users that may do anything in this virtual host."""
+    def permissions(self) -> dict[str, Permissions]:
+        """What each user that may do anything in this virtual host may do there."""
         found = self._get(f"/vhosts/{self._vhost}/permissions") or []
-        return {each["user"] for each in found}
+        return {each["user"]: {action: each[action] for action in _ACTIONS} for each in found}
 
     def allow_reader(self, user: str, password: str, queue: str) -> None:
         """Make a user that may read this queue and nothing else, or bring it to that."""
         self._call("PUT", f"/users/{quote(user, safe='')}", {"password": password, "tags": ""})
-        permissions = {"configure": "^$", "write": "^$", "read": f"^{re.escape(queue)}$"}
-        self._call("PUT", f"/permissions/{self._vhost}/{quote(user, safe='')}", permissions)
+        self._call("PUT", f"/permissions/{self._vhost}/{quote(user, safe='')}", reading(queue))
 
     def drop_user(self, user: str) -> None:
         """Delete a user; none of that name is as good."""

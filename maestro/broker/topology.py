@@ -7,7 +7,6 @@ common line; async callers await `Topology.ensure` and `Topology.delete`.
 import asyncio
 import logging
 import queue
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -17,18 +16,15 @@ from typing import Any, Self, TypeVar
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.data import encode_table
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ConnectionClosedByBroker
 
+from maestro.broker.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, refused
 from maestro.broker.uri import parameters_of
 from maestro.errors import BrokerAway, MaestroError, SpecRefused
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-DEAD_LETTER_EXCHANGE = "maestro.dlx"
-DEAD_LETTER_QUEUE = "maestro.dlq"
 
 _THREADS = 4
 _HEARTBEAT = 30
@@ -44,11 +40,6 @@ class QueueState:
 
     name: str
     note: str = ""
-
-
-def dead_letter_key(name: str, arguments: Mapping[str, Any]) -> str:
-    """The routing key its dead letters come with: the queue's own name unless its arguments give another."""
-    return str(arguments.get("x-dead-letter-routing-key", name))
 
 
 class Topology:
@@ -76,14 +67,13 @@ class Topology:
         """Declare a queue and bind `maestro.dlq` for what it dead-letters.
 
         An existing queue with other arguments is used as it is, and noted. Raises BrokerAway, or SpecRefused
-        with the broker's words when it takes neither.
+        with the broker's words when it takes neither. `queues.refuse_unusable` has been asked before.
         """
-        _check(name, arguments)
         return await self._call(lambda channel: _ensure(channel, name, dict(arguments)))
 
-    async def delete(self, name: str, arguments: Mapping[str, Any]) -> bool:
+    async def delete(self, name: str) -> bool:
         """Delete a queue with its dead-letter binding; False when messages in it kept it from going."""
-        return await self._call(lambda channel: _delete(channel, name, arguments))
+        return await self._call(lambda channel: _delete(channel, name))
 
     async def ping(self) -> None:
         """Raises BrokerAway when the broker can't be reached."""
@@ -175,20 +165,20 @@ class _Call:
 
 def _ensure(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> QueueState:
     state = _declare(channel, name, arguments)
-    key = dead_letter_key(name, arguments)
     try:
-        _bind(channel, key)
+        _bind(channel, name)
     except ChannelClosedByBroker as error:
         if error.reply_code != 404:
             raise
         _make_dead_letter_ends(channel.connection)
-        _bind(channel, key)
+        _bind(channel, name)
     return state
 
 
-def _bind(channel: BlockingChannel, key: str) -> None:
+def _bind(channel: BlockingChannel, name: str) -> None:
+    """Dead letters come with the name of the queue they were in as their routing key."""
     with _opened(channel) as opened:
-        opened.queue_bind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, key)
+        opened.queue_bind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, name)
 
 
 @contextmanager
@@ -213,7 +203,7 @@ def _declare(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> 
     except ConnectionClosedByBroker as refusal:
         if refusal.reply_code == _SHUTDOWN:
             raise
-        raise _refused(name, _words(refusal)) from refusal
+        raise refused(name, _words(refusal)) from refusal
     return QueueState(name)
 
 
@@ -223,7 +213,7 @@ def _use_existing(closed: BlockingChannel, name: str, refusal: ChannelClosedByBr
         try:
             channel.queue_declare(name, passive=True)
         except ChannelClosedByBroker:
-            raise _refused(name, _words(refusal)) from refusal
+            raise refused(name, _words(refusal)) from refusal
     return QueueState(name, f"It exists with other arguments and is used as it is ({_words(refusal)}).")
 
 
@@ -242,37 +232,15 @@ def _make_dead_letter_ends(connection: pika.BlockingConnection) -> None:
     channel.close()
 
 
-def _delete(channel: BlockingChannel, name: str, arguments: Mapping[str, Any]) -> bool:
+def _delete(channel: BlockingChannel, name: str) -> bool:
     try:
         channel.queue_delete(name, if_empty=True)
     except ChannelClosedByBroker as refusal:
         if refusal.reply_code == 406:
             return False
         raise
-    channel.queue_unbind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, dead_letter_key(name, arguments))
+    channel.queue_unbind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, name)
     return True
-
-
-def _check(name: str, arguments: Mapping[str, Any]) -> None:
-    """What RabbitMQ would refuse or quietly change, in clearer words than its own."""
-    size = len(name.encode())
-    if name.startswith("amq."):
-        raise _refused(name, "names that begin with amq. are RabbitMQ's own")
-    if size > 255:
-        raise _refused(name, f"RabbitMQ takes names of 255 bytes at most, this one has {size}")
-    try:
-        encode_table([], dict(arguments))
-    except (AMQPError, struct.error) as error:
-        raise _refused(name, f"its arguments can't be sent ({error})") from error
-
-
-def _refused(name: str, words: str) -> SpecRefused:
-    return SpecRefused(
-        "QueueRefused",
-        f"RabbitMQ can't have the queue {name}: {words}. Delete this Automation and apply it again with a "
-        "queueName and queueArguments that it takes.",
-        condition="QueueReady",
-    )
 
 
 def _words(error: Exception) -> str:

@@ -57,9 +57,10 @@ WHERE s.uid IS DISTINCT FROM excluded.uid OR s.generation < excluded.generation 
     OR (s.next_run_at IS NULL AND NOT s.suspended)
 
 -- name: retire
--- The resource is gone: nothing fires any more, the row keeps its id for a namesake.
+-- The resource is gone: nothing fires any more, the row keeps its id for a namesake. With a uid only that very
+-- object, so that a namesake made since stays in service.
 UPDATE schedules SET retired_at = now(), next_run_at = NULL, updated_at = now()
-WHERE namespace = %(namespace)s AND name = %(name)s AND retired_at IS NULL
+WHERE namespace = %(namespace)s AND name = %(name)s AND uid = coalesce(%(uid)s, uid) AND retired_at IS NULL
 
 -- name: due
 -- The schedules whose next run has come, held against other dispatchers, with what firing them needs.

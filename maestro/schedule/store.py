@@ -64,9 +64,12 @@ async def _upsert(conn: Connection, definition: Definition, next_run_at: datetim
         ) from error
 
 
-async def retire(conn: Connection, namespace: str, name: str) -> Schedule | None:
-    """Take the schedule out of service because its resource is gone; None when there was none in service."""
-    found = await conn.execute(_sql["retire"], {"namespace": namespace, "name": name})
+async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None = None) -> Schedule | None:
+    """Take the schedule out of service because its resource is gone; None when there was none in service.
+
+    With `uid` only that very resource's: a namesake made since stays.
+    """
+    found = await conn.execute(_sql["retire"], {"namespace": namespace, "name": name, "uid": uid})
     return await by_name(conn, namespace, name) if found.rowcount else None
 
 

@@ -48,6 +48,7 @@ async def sync(services: Services, key: Key) -> None:
 
 
 async def _serve(services: Services, key: Key, resource: Resource, findings: Findings) -> None:
+    await _end_predecessor(services, key, resource)
     _refuse_release_namespace(services, resource)
     async with services.database() as connection:
         row = await store.register(connection, resource, shared_queues=services.settings.shared_queues)
@@ -112,10 +113,19 @@ def _fill(findings: Findings, resource: Resource) -> None:
         findings.fields["jobs"] = {"pending": 0, "running": 0}
 
 
-async def _retire(services: Services, key: Key) -> None:
+async def _end_predecessor(services: Services, key: Key, resource: Resource) -> None:
+    """Clear up after an earlier object of this name, before this one takes its row up."""
+    async with services.database() as connection:
+        old = await store.predecessor(connection, resource)
+    if old is not None:
+        await _retire(services, key, old.uid)
+
+
+async def _retire(services: Services, key: Key, uid: str | None = None) -> None:
+    """The resource is gone, or with `uid` that very one of this name."""
     services.settled(key)
     async with services.database() as connection:
-        row = await store.retire(connection, key.namespace, key.name)
+        row = await store.retire(connection, key.namespace, key.name, uid=uid)
     if row is None or row.cleared_at is not None:
         return
     log.info("%s is gone; its pending jobs are canceled", key)
@@ -137,7 +147,7 @@ async def _clear(services: Services, row: Automation) -> None:
         return
     if row.deletion_policy != "Delete":
         await _warn_kept(services, row, "QueueRetained", "its deletionPolicy is Retain")
-    elif not await services.topology.delete(row.queue, row.arguments):
+    elif not await services.topology.delete(row.queue):
         await _warn_kept(services, row, "QueueNotEmpty", "messages are in it")
 
 

@@ -12,7 +12,7 @@ from maestro_operator import worker
 from maestro_operator.covers import covers
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource
-from maestro_operator.services import Services
+from maestro_operator.services import Reader, Services
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ async def deploy(services: Services, resource: Resource, row: Automation) -> Wor
     access = worker.Access(
         worker.amqp_url(services.settings, user, password), services.settings.worker_key.get_secret_value()
     )
-    await _allow(services, user, password, row.queue)
+    await _allow(services, Reader(user, password, row.queue))
     live: Resource = {}
     for manifest in worker.manifests(resource, row, access, services.settings):
         live = await _bring(services, manifest, secret if manifest["kind"] == SECRET.kind else None)
@@ -51,9 +51,9 @@ async def deploy(services: Services, resource: Resource, row: Automation) -> Wor
 async def undeploy(services: Services, automation: Key, row: Automation) -> None:
     """Take away what a worker no longer in the spec had; the Deployment last, as it tells of the rest."""
     name = worker.object_name(row.name)
+    await drop_user(services, row)
     for kind in (SECRET, CONFIG_MAP, SERVICE_ACCOUNT, DEPLOYMENT):
         await _take_away(services, kind, row.namespace, name)
-    await drop_user(services, row)
     services.deployments.discard(automation)
 
 
@@ -61,7 +61,7 @@ async def drop_user(services: Services, row: Automation) -> None:
     """Delete the worker's user at the broker."""
     user = worker.broker_user(services.settings.vhost, row.namespace, row.name)
     await services.call(services.management.drop_user, user)
-    services.readers = {reader for reader in services.readers if reader[0] != user}
+    services.readers = {reader for reader in services.readers if reader.user != user}
 
 
 def state_of(deployment: Mapping[str, Any]) -> WorkerState:
@@ -84,12 +84,12 @@ def state_of(deployment: Mapping[str, Any]) -> WorkerState:
     return WorkerState(total, ready, "False", "PodsStarting", f"0 of {wanted} pods are ready.")
 
 
-async def _allow(services: Services, user: str, password: str, queue: str) -> None:
+async def _allow(services: Services, reader: Reader) -> None:
     """Set the user once per process; the sweep takes out of `readers` those it misses at the broker."""
-    if (user, password) in services.readers:
+    if reader in services.readers:
         return
-    await services.call(services.management.allow_reader, user, password, queue)
-    services.readers.add((user, password))
+    await services.call(services.management.allow_reader, reader.user, reader.password, reader.queue)
+    services.readers.add(reader)
 
 
 async def _bring(services: Services, manifest: worker.Manifest, live: Resource | None) -> Resource:

@@ -23,6 +23,15 @@ T = TypeVar("T")
 THREADS = 16
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A broker user with this password that may read this queue."""
+
+    user: str
+    password: str
+    queue: str
+
+
 @dataclass
 class Services:
     """One operator's connections and memory."""
@@ -36,8 +45,8 @@ class Services:
     seen: Seen = field(default_factory=Seen)
     deployments: set[Key] = field(default_factory=set)
     """The Automations that have a worker Deployment."""
-    readers: set[tuple[str, str]] = field(default_factory=set)
-    """Broker users and passwords that this process has set."""
+    readers: set[Reader] = field(default_factory=set)
+    """The broker users that this process has set."""
     _awaited: dict[Key, Hashable] = field(default_factory=dict)
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="calls")

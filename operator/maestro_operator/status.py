@@ -75,7 +75,14 @@ async def patch(services: Services, key: Key, resource: Resource, wanted: Mappin
     except NotFound:  # deleted meanwhile: its event brings us back
         return False
     services.seen.put(key, written)
+    if _object_and_spec(written) != _object_and_spec(resource):
+        # An edit landed meanwhile. The watch will bring nothing newer than what is known by now.
+        services.mark(key)
     return True
+
+
+def _object_and_spec(resource: Mapping[str, Any]) -> tuple[str, int]:
+    return resource["metadata"]["uid"], resource["metadata"]["generation"]
 
 
 async def _tell(

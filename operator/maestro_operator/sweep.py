@@ -6,13 +6,13 @@ The sweep itself repairs nothing, so there is one way to bring things about: `sy
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from maestro.automation import store
 from maestro.automation.model import Automation
-from maestro.broker.topology import dead_letter_key
-from maestro.errors import MaestroError
+from maestro.broker.management import Permissions, reading
+from maestro.errors import Forbidden, MaestroError
 from maestro.kube import AUTOMATION, CONFIG_MAP, DEPLOYMENT, SCHEDULE, SECRET, SERVICE_ACCOUNT, Kind
 from maestro.schedule import store as schedule_store
 from maestro_operator import worker
@@ -40,6 +40,9 @@ class Sweep:
         self._finished = time.monotonic()
         # Rows whose resource the last successful list did not have.
         self._absent: set[Key] = set()
+        # Namespaces this sweep may not list (all of), and those of the last one.
+        self._closed: set[str] = set()
+        self._closed_before: set[str] = set()
 
     @property
     def age(self) -> float:
@@ -61,6 +64,7 @@ class Sweep:
         services = self._services
         for key in services.waiting():
             services.mark(key)
+        self._closed_before, self._closed = self._closed, set()
         listed = await self._list_resources()
         automations, schedules, uncleared = await self._rows()
         self._compare_rows(listed, [*map(_automation_row, automations), *schedules])
@@ -77,19 +81,30 @@ class Sweep:
                 listed[Key.of(kind, body)] = body
                 self._services.seen.put(Key.of(kind, body), body)
             for key, _ in self._services.seen.of_kind(kind):
-                if key not in listed:
+                if key not in listed and key.namespace not in self._closed:
                     # Gone, or made since the list began: the next sync asks.
                     self._services.seen.drop(key)
         return listed
 
     async def _list(self, kind: Kind, labels: str = "") -> list[Resource]:
-        services = self._services
-        namespaces = watched(services.settings.watch_namespaces)
-        lists = [
-            await services.call(services.kube.list, kind, namespace, labels=labels)
-            for namespace in namespaces
-        ]
-        return [body for found in lists for body in found]
+        services, found = self._services, list[Resource]()
+        for namespace in watched(services.settings.watch_namespaces):
+            # The chart grants nothing of workers in the release's namespace, as none may be there.
+            if namespace in self._closed or (labels and namespace == services.settings.release_namespace):
+                continue
+            try:
+                found += await services.call(services.kube.list, kind, namespace, labels=labels)
+            except Forbidden as forbidden:
+                if namespace is None:
+                    raise
+                self._close(namespace, forbidden)
+        return found
+
+    def _close(self, namespace: str, forbidden: Forbidden) -> None:
+        """Leave a namespace alone in this sweep: its Role is gone, or with the namespace itself."""
+        self._closed.add(namespace)
+        if namespace not in self._closed_before:
+            log.warning("%s is left alone for now: %s", namespace, forbidden.message)
 
     async def _rows(self) -> tuple[list[Automation], list[Row], list[Automation]]:
         async with self._services.database() as connection:
@@ -114,11 +129,15 @@ class Sweep:
                 metadata["generation"],
             ):
                 mark(key)
-        namespaces = self._services.settings.watch_namespaces
-        absent = {key for key in known if key not in listed and _is_watched(key, namespaces)}
+        absent = {key for key in known if key not in listed and self._is_listed(key)}
         for key in absent & self._absent:
             mark(key)
         self._absent = absent
+
+    def _is_listed(self, key: Key) -> bool:
+        """A row in a namespace that was not listed is left alone: its resource may well exist."""
+        namespaces = self._services.settings.watch_namespaces
+        return key.namespace not in self._closed and (namespaces == ["*"] or key.namespace in namespaces)
 
     async def _compare_workers(self, automations: Iterable[Automation]) -> None:
         """Mark Automations that lack one of their worker's objects, or have one and no worker."""
@@ -127,11 +146,12 @@ class Sweep:
             kind: {owner_of(each) for each in await self._list(kind, worker.SELECTOR)}
             for kind in (DEPLOYMENT, SECRET, SERVICE_ACCOUNT, CONFIG_MAP)
         }
-        services.deployments = {key for key in owners[DEPLOYMENT] if key}
+        unlisted = {key for key in services.deployments if key.namespace in self._closed}
+        services.deployments = unlisted | {key for key in owners[DEPLOYMENT] if key}
         for row in automations:
             key = _key(row)
             resource = services.seen.get(key)
-            if resource is None:
+            if resource is None or key.namespace in self._closed:
                 continue  # gone, or soon to be seen: the rows' comparison knows
             wanted = _worker_kinds(resource)
             if any((key in owners[kind]) != (kind in wanted) for kind in owners):
@@ -142,24 +162,35 @@ class Sweep:
         services, management = self._services, self._services.management
         queues = await services.call(management.queues)
         bound = await services.call(management.dead_letter_keys)
-        users = await services.call(management.users)
-        services.readers = {reader for reader in services.readers if reader[0] in users}
+        permissions = await services.call(management.permissions)
+        services.readers = {
+            reader for reader in services.readers if permissions.get(reader.user) == reading(reader.queue)
+        }
         for row in automations:
-            user = worker.broker_user(services.settings.vhost, row.namespace, row.name)
-            complete = row.queue in queues and dead_letter_key(row.queue, row.arguments) in bound
-            in_service = services.seen.get(_key(row)) is not None
-            if in_service and (not complete or (row.managed and user not in users)):
+            complete = row.queue in queues and row.queue in bound
+            readable = not row.managed or permissions.get(self._user(row)) == reading(row.queue)
+            if services.seen.get(_key(row)) is not None and not (complete and readable):
                 services.mark(_key(row))
+        await self._drop_strays(permissions)
+
+    async def _drop_strays(self, permissions: Mapping[str, Permissions]) -> None:
+        """Drop users of workers that are no more, should one have been left behind."""
+        services, prefix = self._services, worker.user_prefix(self._services.settings.vhost)
+        strays = {user for user in permissions if user.startswith(prefix)}
+        # Read after the users: a worker's row is written before its user, so none just made looks stray.
+        async with services.database() as connection:
+            strays -= {self._user(row) for row in await store.list_all(connection) if row.managed}
+        for user in strays:
+            log.info("the broker's user %s has no worker any more and is dropped", user)
+            await services.call(services.management.drop_user, user)
+
+    def _user(self, row: Automation) -> str:
+        return worker.broker_user(self._services.settings.vhost, row.namespace, row.name)
 
 
 def watched(namespaces: list[str]) -> list[str | None]:
     """The namespaces to list one by one; None alone stands for the whole cluster."""
     return [None] if namespaces == ["*"] else list(namespaces)
-
-
-def _is_watched(key: Key, namespaces: list[str]) -> bool:
-    """A row in a namespace that is watched no more is left alone: its resource may well exist."""
-    return namespaces == ["*"] or key.namespace in namespaces
 
 
 def _worker_kinds(resource: Resource) -> set[Kind]:

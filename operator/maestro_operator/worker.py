@@ -49,9 +49,13 @@ def labels(automation: str) -> dict[str, str]:
     }
 
 
+def user_prefix(vhost: str) -> str:
+    """What all workers' users of a virtual host begin with; users belong to the whole broker."""
+    return f"worker.{vhost}."
+
+
 def broker_user(vhost: str, namespace: str, name: str) -> str:
-    """The worker's user; users belong to the whole broker, so the virtual host is in the name."""
-    return f"worker.{vhost}.{namespace}.{name}"
+    return f"{user_prefix(vhost)}{namespace}.{name}"
 
 
 def amqp_url(settings: Settings, user: str, password: str) -> str:

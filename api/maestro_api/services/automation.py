@@ -7,7 +7,7 @@ from typing import Any
 from maestro.automation import store
 from maestro.automation.model import Automation
 from maestro.db import Pool
-from maestro.errors import BadInput, MaestroError, NameTaken
+from maestro.errors import BadInput, MaestroError, NameTaken, Unavailable
 from maestro.kube.client import Resource
 from maestro.kube.kinds import AUTOMATION
 from maestro.settings import Settings
@@ -91,12 +91,18 @@ class Automations:
         """Delete the resource; its row is retired at once. Raises NotFound, Forbidden, OwnedElsewhere."""
         current = await self.get(automation_id)
         self._definitions.refuse_elsewhere(current.namespace)
-        await self._definitions.remove(AUTOMATION, current.name, force=force)
+        deleted = await self._definitions.remove(AUTOMATION, current.name, force=force)
         async with transaction(self._pool) as conn:
-            await store.retire(conn, current.namespace, current.name)
+            await store.retire(conn, current.namespace, current.name, uid=deleted or current.uid)
 
     async def _register(self, resource: Resource) -> Automation:
         async with transaction(self._pool) as conn:
+            # The operator's to clear up after, before it takes this one up.
+            if await store.predecessor(conn, resource):
+                raise Unavailable(
+                    f"The Automation {resource['metadata']['name']} was deleted and made anew a moment ago; "
+                    "try again in a few seconds."
+                )
             return await store.register(conn, resource, shared_queues=self._shared_queues)
 
 

@@ -81,9 +81,9 @@ class Schedules:
         """Delete the resource; its row is retired at once. Raises NotFound, Forbidden, OwnedElsewhere."""
         current = await self.get(schedule_id)
         self._definitions.refuse_elsewhere(current.namespace)
-        await self._definitions.remove(SCHEDULE, current.name, force=force)
+        deleted = await self._definitions.remove(SCHEDULE, current.name, force=force)
         async with transaction(self._pool) as conn:
-            await store.retire(conn, current.namespace, current.name)
+            await store.retire(conn, current.namespace, current.name, uid=deleted or current.uid)
 
     async def _automation(self, automation_id: int) -> Automation:
         """The automation of a schedule to write. Raises BadInput for an unknown one, Forbidden elsewhere."""

@@ -7,7 +7,7 @@ import copy
 import uuid
 from typing import Any
 
-from maestro.errors import KubernetesAway, MaestroError, NotFound, OwnedElsewhere
+from maestro.errors import Conflict, KubernetesAway, MaestroError, NotFound, OwnedElsewhere
 from maestro.kube.client import Kube, Resource
 from maestro.kube.kinds import Kind
 
@@ -44,6 +44,7 @@ class FakeKube(Kube):
             }
             self.objects[key]["spec"] = {}
             self.owners[key] = {}
+        self._hold(key, metadata.get("uid"))
         self._take(key, resource["spec"], manager, force)
         self.objects[key]["metadata"]["generation"] += 1
         self._note_managers(key)
@@ -51,7 +52,17 @@ class FakeKube(Kube):
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> bool:
         self._reach()
-        return self.objects.pop((kind.kind, namespace, name), None) is not None
+        key = (kind.kind, namespace, name)
+        if key not in self.objects:
+            return False
+        self._hold(key, uid)
+        del self.objects[key]
+        return True
+
+    def _hold(self, key: tuple[str, str, str], uid: str | None) -> None:
+        """Only that very object is meant."""
+        if uid and self.objects[key]["metadata"]["uid"] != uid:
+            raise Conflict("another object has this name")
 
     def _reach(self) -> None:
         if self.away:

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from typing import Any
 
 import psycopg
 import pytest
@@ -190,6 +191,30 @@ def test_delete_cancels_pending_jobs_and_keeps_their_history(service: Service) -
     assert service.post(f"/jobs/{job['id']}/retry").status_code == 404
 
 
+def test_delete_leaves_a_namesake_that_came_at_once(
+    service: Service, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, delete = service.automation(), service.kube.delete
+
+    def delete_and_make_anew(*arguments: Any, **keywords: Any) -> bool:
+        database.execute("UPDATE automations SET uid = 'of the new one'")
+        return delete(*arguments, **keywords)
+
+    monkeypatch.setattr(service.kube, "delete", delete_and_make_anew)
+    assert service.delete(f"/automations/{made['id']}").status_code == 204
+    assert service.get(f"/automations/{made['id']}").status_code == 200
+
+
+def test_one_made_anew_is_left_to_the_operator_until_the_old_one_is_cleared(service: Service) -> None:
+    made = service.automation()
+    job = service.post(f"/automations/{made['id']}/execute").json()
+    service.kube.objects["Automation", "maestro-bots", made["resourceName"]]["metadata"]["uid"] = "new"
+    refused = service.put(f"/automations/{made['id']}", {"description": "x"})
+    assert refused.status_code == 503
+    assert "made anew" in refused.json()["error"]
+    assert service.get(f"/jobs/{job['id']}").json()["status"] == "pending"
+
+
 def test_renaming_to_a_taken_name_is_refused_before_anything_is_written(service: Service) -> None:
     service.automation("one")
     two = service.automation("two")
@@ -231,6 +256,7 @@ def test_a_resource_that_is_gone_is_deleted_all_the_same(service: Service) -> No
         ({"name": 5, "scriptPath": "x"}, "name: "),
         ({"name": "a\nb", "scriptPath": "x"}, "name: must not hold line breaks"),
         ({"name": "n", "scriptPath": "x", "queueName": "amq.gen"}, "amq."),
+        ({"name": "n", "scriptPath": "x", "queueName": "maestro.dlq"}, "dead letters"),
         ({"name": "n", "scriptPath": "x", "queueName": "q" * 256}, "255 bytes"),
         ({"name": "n", "scriptPath": "x", "queueName": "a\nb"}, "control characters"),
         (

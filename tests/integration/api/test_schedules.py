@@ -78,6 +78,20 @@ def test_put_changes_what_it_names_and_delete_ends_it(service: Service) -> None:
     assert not [key for key in service.kube.objects if key[0] == "Schedule"]
 
 
+def test_delete_leaves_a_namesake_that_came_at_once(
+    service: Service, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, delete = make(service), service.kube.delete
+
+    def delete_and_make_anew(*arguments: Any, **keywords: Any) -> bool:
+        database.execute("UPDATE schedules SET uid = 'of the new one'")
+        return delete(*arguments, **keywords)
+
+    monkeypatch.setattr(service.kube, "delete", delete_and_make_anew)
+    assert service.delete(f"/schedules/{made['id']}").status_code == 204
+    assert service.get(f"/schedules/{made['id']}").status_code == 200
+
+
 def test_what_others_manage_is_refused_or_taken_over(service: Service) -> None:
     made = make(service)
     theirs = {

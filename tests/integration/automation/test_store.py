@@ -110,6 +110,37 @@ async def test_retiring_cancels_what_is_pending_only(conn: Connection, database:
     assert await store.retire(conn, "bots", "never") is None
 
 
+async def test_a_namesake_ends_its_unseen_predecessors_jobs(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    known = await register(conn, resource("a"))
+    await conn.commit()
+    database.execute("INSERT INTO jobs (id, automation_id) VALUES (%s, %s)", (uuid7(), known.id))
+    assert await store.predecessor(conn, resource("a", generation=2)) is None
+    assert await store.predecessor(conn, resource("a", uid="u2")) == known
+    await register(conn, resource("a", uid="u2"))
+    await conn.commit()
+    assert database.execute("SELECT status FROM jobs").fetchall() == [("canceled",)]
+    assert (await store.get(conn, known.id)).uid == "u2"
+
+
+async def test_the_end_of_an_old_object_leaves_its_namesake_in_service(conn: Connection) -> None:
+    await register(conn, resource("a", uid="u2"))
+    assert await store.retire(conn, "bots", "a", uid="u1") is None
+    assert len(await store.list_all(conn)) == 1
+    retired = await store.retire(conn, "bots", "a", uid="u2")
+    assert retired is not None
+    assert await store.list_all(conn) == []
+
+
+async def test_a_queue_nobody_can_have_is_refused_with_an_edit_too(conn: Connection) -> None:
+    await register(conn, resource("a"))
+    aimed = resource("a", generation=2, queueArguments={"x-dead-letter-exchange": ""})
+    with pytest.raises(SpecRefused, match=r"maestro\.dlx"):
+        await register(conn, aimed)
+    assert (await store.list_all(conn))[0].generation == 1
+
+
 async def test_a_reservation_becomes_the_resource(conn: Connection) -> None:
     reserved = await store.reserve(conn, "bots", "a-x1", "Fetch")
     with pytest.raises(NameTaken):

@@ -1,6 +1,7 @@
 """An operator over a real database and a real broker."""
 
 from collections.abc import AsyncIterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ class World:
         body = {**live, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}
         stored = self.kube.store(body)
         key = Key.of(kind, stored)
-        self.services.seen.put(key, stored)
+        self.services.seen.put(key, deepcopy(stored))  # as over the wire
         self.dirty.append(key)
         return key
 

@@ -5,7 +5,7 @@ from copy import deepcopy
 from itertools import count
 from typing import Any
 
-from maestro.errors import NotFound
+from maestro.errors import Conflict, Forbidden, NotFound
 from maestro.kube import Kind, kind_of
 from maestro.kube.client import Resource
 
@@ -19,6 +19,8 @@ class MemoryKube:
         self.objects: dict[Place, Resource] = {}
         self.writes: list[tuple[str, str, str]] = []
         self.events: list[Resource] = []
+        self.closed: set[str] = set()
+        """Namespaces that nothing may be listed in."""
         self._versions = count(1)
 
     def store(self, resource: Mapping[str, Any]) -> Resource:
@@ -39,6 +41,8 @@ class MemoryKube:
         return deepcopy(self.objects.get((kind, namespace, name)))
 
     def list(self, kind: Kind, namespace: str | None = None, *, labels: str = "") -> list[Resource]:
+        if namespace in self.closed:
+            raise Forbidden(f"{kind.plural} is forbidden in {namespace}")
         found = [
             deepcopy(body)
             for (of_kind, of_namespace, _), body in self.objects.items()
@@ -48,8 +52,9 @@ class MemoryKube:
 
     def apply(self, resource: Mapping[str, Any], *, manager: str, force: bool = False) -> Resource:
         metadata = resource["metadata"]
-        self.writes.append(("apply", resource["kind"], metadata["name"]))
         live = self.get(kind_of(resource), metadata["namespace"], metadata["name"]) or {}
+        self._hold(live, metadata.get("uid"))
+        self.writes.append(("apply", resource["kind"], metadata["name"]))
         body = deepcopy(dict(resource))
         body["metadata"] = {**live.get("metadata", {}), **metadata}
         return deepcopy(self.store({**live, **body}))
@@ -70,5 +75,15 @@ class MemoryKube:
         return deepcopy(self.store(live))
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> bool:
+        live = self.get(kind, namespace, name)
+        if live is None:
+            return False
+        self._hold(live, uid)
         self.writes.append(("delete", kind.kind, name))
-        return self.objects.pop((kind, namespace, name), None) is not None
+        del self.objects[kind, namespace, name]
+        return True
+
+    def _hold(self, live: Resource, uid: str | None) -> None:
+        """Only that very object is meant."""
+        if uid and live.get("metadata", {}).get("uid") != uid:
+            raise Conflict("another object has this name")
