@@ -300,6 +300,7 @@ def test_the_operator_has_one_role_in_each_watched_namespace() -> None:
         allowed = rules(find(manifests, "Role", "maestro-operator", namespace))
         assert allowed["automations.rps-maestro.io"] == {"get", "list", "watch"}
         assert allowed["automations/status.rps-maestro.io"] == {"patch"}
+        assert allowed["events"] == {"create"}
         assert "pods" not in allowed
         binding = find(manifests, "RoleBinding", "maestro-operator", namespace)
         assert binding["subjects"] == [
@@ -332,7 +333,8 @@ def test_the_api_writes_definitions_in_its_namespace_only() -> None:
         each for each in manifests if each["kind"] == "Role" and each["metadata"]["name"] == "maestro-api"
     ]
     assert [each["metadata"]["namespace"] for each in found] == ["bots"]
-    assert set(rules(found[0])) == {"automations.rps-maestro.io", "schedules.rps-maestro.io"}
+    writes = {"get", "create", "patch", "delete"}
+    assert rules(found[0]) == {"automations.rps-maestro.io": writes, "schedules.rps-maestro.io": writes}
 
 
 def test_namespaces_and_crds_stay_when_the_release_goes() -> None:
