@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import pika
 import requests
+from pika.exceptions import ChannelClosedByBroker
 
 T = TypeVar("T")
 
@@ -98,6 +100,16 @@ def eventually(probe: Callable[[], T | None], what: str, seconds: float = 60, ev
             return found
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(every)
+
+
+def queue_exists(broker: pika.BlockingConnection, queue: str) -> bool:
+    channel = broker.channel()
+    try:
+        channel.queue_declare(queue, passive=True)
+    except ChannelClosedByBroker:
+        return False
+    channel.close()
+    return True
 
 
 def secret(name: str, key: str) -> str:

@@ -2,7 +2,9 @@
 
 import uuid
 from collections.abc import Iterator
+from urllib.parse import quote
 
+import pika
 import pytest
 
 from e2e.cluster import RELEASE, Api, Kubectl, secret
@@ -27,6 +29,16 @@ def api() -> Api:
 @pytest.fixture(scope="session")
 def worker_key() -> str:
     return secret(f"{RELEASE}-auth", "worker-key")
+
+
+@pytest.fixture
+def broker() -> Iterator[pika.BlockingConnection]:
+    """The release's RabbitMQ, as its administrator."""
+    user, password, vhost = (secret("maestro-broker", key) for key in ("username", "password", "vhost"))
+    address = f"127.0.0.1:5672/{quote(vhost, safe='')}"
+    url = f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{address}?heartbeat=0"
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="session", autouse=True)

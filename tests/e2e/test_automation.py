@@ -4,9 +4,10 @@ import json
 import time
 from typing import Any
 
+import pika
 import pytest
 
-from e2e.cluster import Api, Kubectl, automation, eventually, schedule, scripted
+from e2e.cluster import Api, Kubectl, automation, eventually, queue_exists, schedule, scripted
 
 IDLE = """
 def run(parameters, context):
@@ -82,6 +83,7 @@ def test_an_unknown_field_is_refused_by_name(kubectl: Kubectl, name: str) -> Non
         ({"worker": {"script": "x" * 65537}}, "65536"),
         ({"queueName": "a\nb"}, "queueName"),
         ({"queueName": "q" * 256}, "queueName"),
+        ({"queueName": "maestro.dlq"}, "dead letters"),
         ({"parameterSchema": [{"name": "a", "type": "select"}]}, "needs options"),
         ({"deletionPolicy": "Keep"}, "deletionPolicy"),
     ],
@@ -109,6 +111,16 @@ def test_a_queue_rabbitmq_refuses_is_told_with_what_to_do(kubectl: Kubectl, name
     assert "another" in message or "apply it again" in message
     assert kubectl.condition("automation", name)["status"] == "False"
     eventually(lambda: ("Warning", "QueueRefused") in events(kubectl, name), "a Warning says so")
+
+
+def test_a_way_into_other_queues_is_refused(
+    kubectl: Kubectl, broker: pika.BlockingConnection, name: str
+) -> None:
+    aimed = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "another"}
+    kubectl.apply(automation(name, queueName=name, queueArguments=aimed))
+    message = wait_reason(kubectl, "automation", name, "QueueRefused", "QueueReady")
+    assert "maestro.dlx" in message
+    assert not queue_exists(broker, name)
 
 
 def test_a_taken_display_name_is_told_and_recovers(kubectl: Kubectl, name: str) -> None:
@@ -169,7 +181,7 @@ def test_deleting_cancels_pending_jobs_and_keeps_their_history(kubectl: Kubectl,
 
 
 def test_a_deletion_while_the_operator_is_down_is_found(
-    kubectl: Kubectl, release: Kubectl, api: Api, name: str
+    kubectl: Kubectl, release: Kubectl, api: Api, broker: pika.BlockingConnection, name: str
 ) -> None:
     kubectl.apply(automation(name, queueName=name, deletionPolicy="Delete"))
     kubectl.wait_ready("automation", name)
@@ -182,6 +194,7 @@ def test_a_deletion_while_the_operator_is_down_is_found(
         release("scale", "deployment/maestro-operator", "--replicas=1")
     release("rollout", "status", "deployment/maestro-operator", "--timeout=120s")
     eventually(lambda: api.get(f"/automations/{automation_id}").status_code == 404, "its row retires", 120)
+    eventually(lambda: not queue_exists(broker, name), "its queue goes")
 
 
 def test_a_schedule_may_come_before_its_automation(kubectl: Kubectl, name: str) -> None:

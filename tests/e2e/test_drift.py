@@ -1,35 +1,11 @@
 """Whatever of an Automation's is taken away comes back within a minute."""
 
-from collections.abc import Iterator
-from urllib.parse import quote
-
 import pika
 import pytest
-from pika.exceptions import ChannelClosedByBroker
 
-from e2e.cluster import Kubectl, automation, eventually, scripted, secret
+from e2e.cluster import Kubectl, automation, eventually, queue_exists, scripted
 
 WITHIN = 60
-
-
-@pytest.fixture
-def broker() -> Iterator[pika.BlockingConnection]:
-    """The release's RabbitMQ, as its administrator."""
-    user, password, vhost = (secret("maestro-broker", key) for key in ("username", "password", "vhost"))
-    address = f"127.0.0.1:5672/{quote(vhost, safe='')}"
-    url = f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{address}?heartbeat=0"
-    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-        yield connection
-
-
-def exists(broker: pika.BlockingConnection, queue: str) -> bool:
-    channel = broker.channel()
-    try:
-        channel.queue_declare(queue, passive=True)
-    except ChannelClosedByBroker:
-        return False
-    channel.close()
-    return True
 
 
 def dead_letters(broker: pika.BlockingConnection, queue: str) -> bool:
@@ -49,7 +25,7 @@ def test_a_deleted_queue_comes_back(kubectl: Kubectl, broker: pika.BlockingConne
     kubectl.apply(automation(name, queueName=name))
     kubectl.wait_ready("automation", name)
     broker.channel().queue_delete(name)
-    eventually(lambda: exists(broker, name), "the queue is back", WITHIN)
+    eventually(lambda: queue_exists(broker, name), "the queue is back", WITHIN)
 
 
 def test_a_deleted_binding_comes_back(kubectl: Kubectl, broker: pika.BlockingConnection, name: str) -> None:
