@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from e2e.cluster import NAMESPACE, RELEASE, Api, Kubectl, automation, eventually, scripted, secret
+from e2e.cluster import NAMESPACE, RELEASE, Api, Kubectl, automation, empty, eventually, scripted, secret
 from maestro.kube import AUTOMATION, Kube
 
 NOTHING = "def run(parameters, context):\n    return None\n"
@@ -99,14 +99,10 @@ def _row(what: str, values: list[float]) -> str:
     return f"| {what} | {' | '.join(f'{each * 1000:.0f}' for each in figures)} | {len(ordered)} |"
 
 
-def _clean(kubectl: Kubectl) -> None:
-    kubectl("delete", "automations.rps-maestro.io", "--all", "--wait=true", "--timeout=180s")
-
-
 def measure(rounds: int, count: int, show: Callable[[str], None] = print) -> None:
     kubectl, release = Kubectl(NAMESPACE), Kubectl(RELEASE)
     api = Api(secret(f"{RELEASE}-auth", "admin-token"))
-    _clean(kubectl)
+    empty(kubectl)
     try:
         show("| what | p50 ms | p95 ms | max ms | rounds |\n|---|---|---|---|---|")
         show(_row("apply → Ready", apply_to_ready(kubectl, rounds)))
@@ -117,7 +113,7 @@ def measure(rounds: int, count: int, show: Callable[[str], None] = print) -> Non
         )
         show(f"An operator restart over them wrote to {restart_writes(kubectl, release)} of them.")
     finally:
-        _clean(kubectl)
+        empty(kubectl)
 
 
 def main() -> None:

@@ -112,6 +112,14 @@ def queue_exists(broker: pika.BlockingConnection, queue: str) -> bool:
     return True
 
 
+def empty(kubectl: Kubectl) -> None:
+    """Delete all definitions of the namespace. kubectl's own waiting asks for each object by itself, at its
+    client's rate limit: minutes for a thousand."""
+    kinds = "schedules.rps-maestro.io,automations.rps-maestro.io"
+    kubectl("delete", kinds, "--all", "--wait=false")
+    eventually(lambda: not kubectl("get", kinds, "-o", "name"), f"{kubectl.namespace} is empty", 120, every=1)
+
+
 def secret(name: str, key: str) -> str:
     template = f'{{{{index .data "{key}" | base64decode}}}}'
     return Kubectl(RELEASE)("get", "secret", name, "-o", f"go-template={template}")

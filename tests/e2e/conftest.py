@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pika
 import pytest
 
-from e2e.cluster import RELEASE, Api, Kubectl, secret
+from e2e.cluster import RELEASE, Api, Kubectl, empty, secret
 
 
 @pytest.fixture(scope="session")
@@ -44,16 +44,9 @@ def broker() -> Iterator[pika.BlockingConnection]:
 @pytest.fixture(scope="session", autouse=True)
 def empty_namespace(kubectl: Kubectl) -> Iterator[None]:
     """Whatever a killed run left in the tests' namespace goes first, and this run's things go at its end."""
-    clean = (
-        "delete",
-        "schedules.rps-maestro.io,automations.rps-maestro.io",
-        "--all",
-        "--wait=true",
-        "--timeout=120s",
-    )
-    kubectl(*clean)
+    empty(kubectl)
     yield
-    kubectl(*clean)
+    empty(kubectl)
 
 
 @pytest.fixture
