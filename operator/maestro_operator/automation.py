@@ -54,6 +54,7 @@ async def _serve(services: Services, key: Key, resource: Resource, findings: Fin
         row = await store.register(connection, resource, shared_queues=services.settings.shared_queues)
     findings.fields |= {"id": row.id, "queue": {"name": row.queue}}
     services.came(("automation", key.namespace, key.name))
+    _mark_schedules_of_an_edit(services, key, resource)
     queue = await services.topology.ensure(row.queue, row.arguments)
     findings.note(
         QUEUE_READY, "True", "QueueDeclared", queue.note or "The queue and its dead-letter binding exist."
@@ -111,6 +112,14 @@ def _fill(findings: Findings, resource: Resource) -> None:
     findings.default(old, Condition(WORKERS_AVAILABLE, "Unknown", "NotRegistered", "See Ready."))
     if "id" in findings.fields and "jobs" not in resource.get("status", {}):
         findings.fields["jobs"] = {"pending": 0, "running": 0}
+
+
+def _mark_schedules_of_an_edit(services: Services, key: Key, resource: Resource) -> None:
+    """Another parameterSchema may refuse what a Schedule gives, or take what it refused."""
+    observed = resource.get("status", {}).get("observedGeneration")
+    if observed is not None and observed != resource["metadata"]["generation"]:
+        for schedule in services.schedules_of(key):
+            services.mark(schedule)
 
 
 async def _end_predecessor(services: Services, key: Key, resource: Resource) -> None:

@@ -47,8 +47,8 @@ class Health:
         return "RabbitMQ is away; jobs are accepted and published once it is back."
 
     async def _ask_database(self) -> None:
-        async with transaction(self._pool):
-            pass  # the pool has asked the server before it handed out the connection
+        async with transaction(self._pool) as conn:
+            await conn.execute("SELECT 1")
 
 
 class _Check:

@@ -481,6 +481,9 @@ async def test_parameters_that_its_automation_refuses_are_told(world: World) -> 
     world.automation("a", parameterSchema=schema("number"))
     await world.settle()
     assert world.condition(key) == ("True", "Registered")
+    world.automation("a", parameterSchema=schema("text"))
+    await world.settle()
+    assert world.condition(key) == ("False", "ParametersRefused")
 
 
 async def test_run_facts_reach_the_status(world: World, database: psycopg.Connection) -> None:
