@@ -8,7 +8,7 @@ KIND := tests/kind
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help up down install cluster tools images image token worker-key amqp-url venv lock generate \
-        test lint types layers unit integration e2e clean-cache
+        test lint types layers unit integration e2e bench clean-cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ integration: venv images ## tests against a real PostgreSQL and RabbitMQ
 
 e2e: venv install ## tests against Maestro on the cluster
 	$(VENV)/bin/pytest tests/e2e
+
+bench: venv install ## measure the main path on the cluster
+	PYTHONPATH=tests $(VENV)/bin/python -m bench.cluster
 
 generate: tools ## copy the CRDs into the chart, render manifests/install.yaml
 	bash helm/generate.sh
