@@ -4,8 +4,9 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 began=$EPOCHREALTIME
 
-"$here/venv.sh" make
+beside "$here/venv.sh" make # first needed by the demo
 "$here/install.sh"
+join_beside
 "$here/demo.sh"
 say "make up: $(seconds_since "$began")"
 

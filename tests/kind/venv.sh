@@ -22,7 +22,8 @@ venv=$cache/venv-$id
 create() {
   rm -rf "$venv"
   "$python" -m venv "$venv" || die "$python cannot make virtual environments: on Debian, apt-get install python3-venv."
-  "$venv/bin/pip" install --require-hashes --requirement "$root/requirements-dev.lock"
+  # Python compiles what is imported; compiling all of it takes longer than downloading it.
+  "$venv/bin/pip" install --no-compile --require-hashes --requirement "$root/requirements-dev.lock"
   "$venv/bin/pip" install --no-deps --editable "$root"
   touch "$venv/complete"
 }
