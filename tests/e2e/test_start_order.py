@@ -1,6 +1,6 @@
 """The order of start-up does not matter: every process waits for what it needs, says so, and goes on."""
 
-import json
+from typing import Any
 
 import pytest
 
@@ -14,7 +14,7 @@ def _scale(release: Kubectl, component: str, replicas: int) -> None:
     release("scale", f"statefulset/maestro-{component}", f"--replicas={replicas}")
 
 
-def _pods(release: Kubectl, component: str) -> list[dict[str, object]]:
+def _pods(release: Kubectl, component: str) -> list[dict[str, Any]]:
     return release.list("pods", "-l", f"app.kubernetes.io/component={component}")
 
 
@@ -47,7 +47,7 @@ def test_processes_started_without_a_server_wait_for_it(
     restarts = [
         status["restartCount"]
         for process in PROCESSES
-        for pod in json.loads(json.dumps(_pods(release, process)))
+        for pod in _pods(release, process)
         for status in pod["status"].get("containerStatuses", [])
     ]
     assert max(restarts) == 0, "waiting is not crashing"

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -34,19 +33,15 @@ def migrated_template(database_server: servers.Database) -> Iterator[str]:
 @pytest.fixture
 def empty_database_uri(database_server: servers.Database) -> Iterator[str]:
     """A database without any table."""
-    name = f"test_{uuid.uuid4().hex}"
-    database_server.execute(f"CREATE DATABASE {name}")
-    yield database_server.uri(name)
-    database_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with servers.database_of(database_server) as uri:
+        yield uri
 
 
 @pytest.fixture
 def database_uri(database_server: servers.Database, migrated_template: str) -> Iterator[str]:
     """A database of the test's own with the schema at head."""
-    name = f"test_{uuid.uuid4().hex}"
-    database_server.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    yield database_server.uri(name)
-    database_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with servers.database_of(database_server, migrated_template) as uri:
+        yield uri
 
 
 @pytest.fixture
@@ -59,12 +54,8 @@ def database(database_uri: str) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def broker(broker_server: servers.Broker) -> Iterator[servers.Broker]:
     """The shared RabbitMQ with a virtual host of the test's own."""
-    vhost = f"test-{uuid.uuid4().hex}"
-    broker_server.call("PUT", f"/vhosts/{vhost}")
-    everything = {"configure": ".*", "write": ".*", "read": ".*"}
-    broker_server.call("PUT", f"/permissions/{vhost}/{broker_server.user}", everything)
-    yield replace(broker_server, vhost=vhost)
-    broker_server.call("DELETE", f"/vhosts/{vhost}")
+    with servers.vhost_of(broker_server) as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 import pika
@@ -152,6 +154,26 @@ def start_broker(name: str, vhost: str = "/") -> Broker:
     broker = Broker(container, container.port(5672), container.port(15672), vhost)
     broker.wait()
     return broker
+
+
+@contextmanager
+def database_of(server: Database, template: str | None = None) -> Iterator[str]:
+    """The URI of a new database, copied from that one, which goes with the block."""
+    name = f"test_{uuid.uuid4().hex}"
+    server.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    yield server.uri(name)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def vhost_of(server: Broker) -> Iterator[Broker]:
+    """The same server with a new virtual host, which goes with the block."""
+    vhost = f"test-{uuid.uuid4().hex}"
+    server.call("PUT", f"/vhosts/{vhost}")
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    server.call("PUT", f"/permissions/{vhost}/{server.user}", everything)
+    yield replace(server, vhost=vhost)
+    server.call("DELETE", f"/vhosts/{vhost}")
 
 
 def own_name(kind: str) -> str:

@@ -1,9 +1,6 @@
 """One running api for all tests here, emptied between them: starting one each would take most of the time."""
 
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -14,28 +11,15 @@ from integration.api.service import Service, serve
 _EMPTY = "TRUNCATE automations, queue_claims, schedules, jobs, job_logs RESTART IDENTITY CASCADE"
 
 
-@contextmanager
-def database_of(server: servers.Database, template: str) -> Iterator[str]:
-    """A database at head that goes with the block."""
-    name = f"test_{uuid.uuid4().hex}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield server.uri(name)
-    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture(scope="session")
 def api_broker(broker_server: servers.Broker) -> Iterator[servers.Broker]:
-    vhost = f"test-{uuid.uuid4().hex}"
-    broker_server.call("PUT", f"/vhosts/{vhost}")
-    everything = {"configure": ".*", "write": ".*", "read": ".*"}
-    broker_server.call("PUT", f"/permissions/{vhost}/{broker_server.user}", everything)
-    yield replace(broker_server, vhost=vhost)
-    broker_server.call("DELETE", f"/vhosts/{vhost}")
+    with servers.vhost_of(broker_server) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")
 def api_database_uri(database_server: servers.Database, migrated_template: str) -> Iterator[str]:
-    with database_of(database_server, migrated_template) as uri:
+    with servers.database_of(database_server, migrated_template) as uri:
         yield uri
 
 
