@@ -34,7 +34,7 @@ class JobOut(BaseModel):
     status: Status
     parameters: dict[str, Any] = Field(description="What the worker gets: given ones over defaults.")
     result: Any = Field(description="What the worker reported at the end.")
-    retry_count: int = Field(description="Attempts after the first.")
+    retry_count: int = Field(description="Attempts after the first that counted; those handed back do not.")
     started_at: datetime | None = Field(description="When the latest attempt began.")
     completed_at: datetime | None
     cancellation_requested_at: datetime | None
@@ -44,6 +44,11 @@ class JobOut(BaseModel):
     queue: str
     schedule_id: int | None
     scheduled_for: datetime | None = Field(description="The schedule's nominal instant.")
+    error_class: str | None = Field(description="Of a failed job; UNKNOWN when the worker named none.")
+    start_deadline: datetime | None = Field(description="A job not started by then fails.")
+    priority: int = Field(description="Higher first among jobs that wait for a concurrency slot.")
+    progress: float | None = Field(description="0 to 1, as the worker last reported.")
+    progress_message: str | None = Field(description="What the worker said with it.")
 
 
 class JobPageOut(BaseModel):
@@ -87,6 +92,11 @@ def job_json(job: Job) -> dict[str, Any]:
         "queue": job.queue,
         "scheduleId": job.schedule_id,
         "scheduledFor": job.scheduled_for,
+        "errorClass": job.error_class,
+        "startDeadline": job.start_deadline,
+        "priority": job.priority,
+        "progress": job.progress,
+        "progressMessage": job.progress_message,
     }
 
 

@@ -68,6 +68,12 @@ class Job:
     cancellation_requested_at: datetime | None
     last_heartbeat_at: datetime | None
     publish_due_at: datetime | None
+    start_deadline: datetime | None
+    priority: int
+    released: int
+    error_class: str | None
+    progress: float | None
+    progress_message: str | None
 
     @property
     def ended(self) -> bool:
@@ -75,8 +81,8 @@ class Job:
 
     @property
     def retry_count(self) -> int:
-        """Attempts after the first one."""
-        return max(self.attempt - 1, 0)
+        """Attempts after the first one that counted: those handed back do not."""
+        return max(self.attempt - self.released - 1, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ WITH accepted AS (
 )
 SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
        j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
-       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
 FROM accepted j JOIN automations a ON a.id = j.automation_id
 ORDER BY j.id
 
@@ -33,7 +34,8 @@ WITH due AS (
 )
 SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
        j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
-       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
 FROM claimed j JOIN automations a ON a.id = j.automation_id
 ORDER BY j.id
 
@@ -198,7 +200,8 @@ RETURNING jobs.id
 -- Jobs as the contract shows them.
 SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
        j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
-       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
 FROM jobs j JOIN automations a ON a.id = j.automation_id
 WHERE j.id = ANY(%(ids)s::uuid[])
 ORDER BY j.id
@@ -207,7 +210,8 @@ ORDER BY j.id
 -- A page of the newest jobs that match.
 SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
        j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
-       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
 FROM (
     SELECT * FROM jobs
     WHERE (%(status)s::text IS NULL OR status = %(status)s)

@@ -87,6 +87,24 @@ def test_execute_refuses_unknown_suspended_and_ill_fitting(
     assert service.post(f"/automations/{picky['id']}/execute", {"month": "11"}).status_code == 202
 
 
+def test_a_job_shows_what_became_of_it(service: Service, database: psycopg.Connection) -> None:
+    failed, at_work = service.running(), service.running()
+    service.worker(
+        "POST", f"/{failed}/finish", {"status": "failed", "result": {"error_class": "PORTAL_DOWN"}}
+    )
+    database.execute(
+        """UPDATE jobs SET priority = 3, start_deadline = created_at, progress = 0.25,
+        progress_message = 'a page', attempt = 4, released = 1 WHERE id = %s""",
+        [at_work],
+    )
+    ended, shown = service.get(f"/jobs/{failed}").json(), service.get(f"/jobs/{at_work}").json()
+    assert (ended["errorClass"], ended["priority"], ended["progress"]) == ("PORTAL_DOWN", 0, None)
+    assert (shown["errorClass"], shown["priority"], shown["startDeadline"]) == (None, 3, shown["createdAt"])
+    assert (shown["progress"], shown["progressMessage"]) == (0.25, "a page")
+    assert (shown["attempt"], shown["retryCount"]) == (4, 2)
+    assert service.get("/jobs").json()["items"] == [shown, ended]
+
+
 def test_text_that_postgresql_cannot_keep_is_made_visible(service: Service) -> None:
     made = service.automation()
     key = 12345678901234567890123456789012345678901234

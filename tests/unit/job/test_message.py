@@ -27,6 +27,12 @@ JOB = Job(
     cancellation_requested_at=None,
     last_heartbeat_at=None,
     publish_due_at=NOW,
+    start_deadline=None,
+    priority=0,
+    released=0,
+    error_class=None,
+    progress=None,
+    progress_message=None,
 )
 
 
@@ -46,6 +52,8 @@ def test_a_job_that_is_owed_nothing_has_no_message() -> None:
         message_of(replace(JOB, publish_due_at=None))
 
 
-@pytest.mark.parametrize(("attempt", "retries"), [(0, 0), (1, 0), (3, 2)])
-def test_retries_are_attempts_after_the_first(attempt: int, retries: int) -> None:
-    assert replace(JOB, attempt=attempt).retry_count == retries
+@pytest.mark.parametrize(
+    ("attempt", "released", "retries"), [(0, 0, 0), (1, 0, 0), (3, 0, 2), (3, 1, 1), (2, 2, 0), (1, 1, 0)]
+)
+def test_retries_are_attempts_after_the_first_that_counted(attempt: int, released: int, retries: int) -> None:
+    assert replace(JOB, attempt=attempt, released=released).retry_count == retries
