@@ -3,6 +3,7 @@
     MaestroError
     ├── BadInput                 what was sent can't be read or breaks a rule; says which and how to mend it
     ├── ParametersRefused        valid JSON that the automation's parameter schema refuses, with its fields
+    ├── IdempotencyKeyReused     the key stands for a call with another body
     ├── NotFound
     │   └── KindNotServed        the cluster lacks the kind itself: its CRD is not installed
     ├── Unauthorized
@@ -12,6 +13,7 @@
     │   ├── NameTaken
     │   ├── AutomationSuspended
     │   ├── AttemptSuperseded    the caller's attempt of a job is not the current one
+    │   ├── ConcurrencyLimited   the job waits for a slot of its automation's maxConcurrency
     │   ├── JobEnded             a terminal state and its result never change
     │   └── OwnedElsewhere       another field manager owns what would be written
     ├── SpecRefused              a custom resource the schema let through but Maestro can't serve
@@ -62,6 +64,10 @@ class ParametersRefused(MaestroError):
         self.fields = fields
 
 
+class IdempotencyKeyReused(MaestroError):
+    """This Idempotency-Key was used with another body within 24 hours; send a new key, or the same body."""
+
+
 class NotFound(MaestroError):
     """There is no such thing."""
 
@@ -96,6 +102,10 @@ class AutomationSuspended(Conflict):
 
 class AttemptSuperseded(Conflict):
     """This attempt of the job is not the current one; drop the message and stop."""
+
+
+class ConcurrencyLimited(Conflict):
+    """The automation's maxConcurrency is reached; drop this message, another comes once there is room."""
 
 
 class JobEnded(Conflict):

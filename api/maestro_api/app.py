@@ -27,6 +27,7 @@ _BODIES = (
     schedule.ScheduleChange,
     worker.LineIn,
     worker.FinishIn,
+    worker.HeartbeatIn,
 )
 _DESCRIPTION = """Maestro runs robotic process automations on Kubernetes.
 
@@ -85,7 +86,7 @@ def _services(settings: Settings, connect: Connect, pool: Pool, publisher: Publi
         health=Health(pool, definitions, publisher),
         jobs=Jobs(pool, publisher),
         schedules=Schedules(pool, definitions, settings),
-        workers=Workers(pool),
+        workers=Workers(pool, publisher),
     )
 
 

@@ -14,6 +14,7 @@ from maestro.errors import (
     BadInput,
     Conflict,
     Forbidden,
+    IdempotencyKeyReused,
     KindNotServed,
     MaestroError,
     NotFound,
@@ -40,6 +41,7 @@ _CODES: tuple[tuple[type[MaestroError], int], ...] = (
     (Conflict, 409),
     (TooLarge, 413),
     (ParametersRefused, 422),
+    (IdempotencyKeyReused, 422),
     (SpecRefused, 400),
     (Unavailable, 503),
 )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 
 from maestro import jsontext
 from maestro.errors import BadInput
-from maestro.job.model import Finish, Level, NewLine, Start, Status
+from maestro.job.model import Finish, Heartbeat, Level, NewLine, Release, Start, Status
 from maestro_api import body
 from maestro_api.dependencies import AttemptToken, Workers
 from maestro_api.errors import documented, sentence
@@ -60,6 +60,13 @@ class FinishIn(body.Input):
     result: Any = None
 
 
+class HeartbeatIn(body.Input):
+    """How far the job has come; both may be left out."""
+
+    progress: float | None = Field(None, ge=0, le=1, description="From 0 to 1.")
+    message: str | None = Field(None, max_length=1024, description="What the bot is doing.")
+
+
 class StartOut(BaseModel):
     """The attempt that runs now."""
 
@@ -91,6 +98,14 @@ class FinishOut(BaseModel):
     status: Status
 
 
+class ReleaseOut(BaseModel):
+    """The job is handed back: pending, or canceled where that was asked for."""
+
+    message: str
+    job_id: UUID
+    status: Status
+
+
 class StatusOut(BaseModel):
     """Where the job stands."""
 
@@ -110,6 +125,7 @@ class CancellationOut(BaseModel):
 
 
 Line = Annotated[LineIn, Depends(body.read_as(LineIn))]
+Pulse = Annotated[HeartbeatIn, Depends(body.read_as(HeartbeatIn, required=False))]
 End = Annotated[FinishIn, Depends(body.read_as(FinishIn))]
 
 _LINES = TypeAdapter(list[LineIn])
@@ -196,7 +212,27 @@ async def status(id: UUID, workers: Workers) -> Json:  # noqa: A002
 @router.get("/{id}/cancellation", response_model=CancellationOut, responses=documented(400, 404, 409))
 async def cancellation(id: UUID, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
     """Whether somebody asked to cancel; asking counts as a heartbeat."""
-    return Json({"cancellation_requested": await workers.cancellation_requested(Start(id, token))})
+    return Json({"cancellation_requested": await workers.beat(Heartbeat(id, token))})
+
+
+@router.post(
+    "/{id}/heartbeat",
+    response_model=CancellationOut,
+    responses=documented(400, 404, 409, 413),
+    openapi_extra=body.described_by(HeartbeatIn, required=False),
+)
+async def heartbeat(id: UUID, pulse: Pulse, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """A sign of life, with how far the job has come; answers whether somebody asked to cancel."""
+    message = None if pulse.message is None else jsontext.storable(pulse.message)
+    beat = Heartbeat(id, token, pulse.progress, message)
+    return Json({"cancellation_requested": await workers.beat(beat)})
+
+
+@router.post("/{id}/release", response_model=ReleaseOut, responses=documented(400, 404, 409))
+async def release(id: UUID, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
+    """Hands a started job back: pending again and published anew, the attempt not counted."""
+    status = await workers.release(Release(id, token))
+    return Json({"message": "job released", "job_id": id, "status": status})
 
 
 def _new_line(job_id: UUID, line: LineIn, token: str | None) -> NewLine:

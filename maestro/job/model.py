@@ -33,6 +33,17 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A caller's name for one call: the same key with the same body is the same job, for 24 hours."""
+
+    caller: str
+    route: str
+    """What was called and on what, such as `execute/7`."""
+    key: str
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to accept. With `schedule_id`, `scheduled_for` is the nominal instant of the schedule's tick."""
 
@@ -41,6 +52,7 @@ class NewJob:
     user_id: str | None = None
     schedule_id: int | None = None
     scheduled_for: datetime | None = None
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,42 @@ class Start:
 
     job_id: UUID
     token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer to a start: the attempt that runs now.
+
+    `waited_since` is the job's creation when this call made its first attempt, None otherwise.
+    """
+
+    attempt: int
+    waited_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A worker hands a started job back: pending again, the attempt not counted."""
+
+    job_id: UUID
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A sign of life of an attempt, with how far it has come (`progress` 0 to 1) when it tells so."""
+
+    job_id: UUID
+    token: str | None = None
+    progress: float | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a sign of life."""
+
+    cancellation_requested: bool
 
 
 @dataclass(frozen=True, slots=True)

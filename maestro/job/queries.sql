@@ -2,14 +2,20 @@
 -- commit. Those that change several rows lock them first, in order of id: unordered ones deadlock.
 
 -- name: accept
--- New jobs, owed from the start: whoever accepted them has 5 s to publish before the dispatcher does it.
+-- New jobs, owed from the start: whoever accepted them has 5 s to publish before the dispatcher does it. Those of an
+-- automation with a maxConcurrency wait for a slot first.
 -- A tick of a schedule that already has its job is left out.
 WITH accepted AS (
-    INSERT INTO jobs (id, automation_id, parameters, user_id, schedule_id, scheduled_for, publish_due_at)
-    SELECT id, automation_id, parameters::jsonb, user_id, schedule_id, scheduled_for, now() + interval '5 s'
+    INSERT INTO jobs (id, automation_id, parameters, user_id, schedule_id, scheduled_for, priority, waits_for_slot,
+                      start_deadline, publish_due_at)
+    SELECT new.id, new.automation_id, new.parameters::jsonb, new.user_id, new.schedule_id, new.scheduled_for,
+           coalesce(a.priority, 0), a.max_concurrency IS NOT NULL,
+           now() + make_interval(secs => a.start_deadline_seconds),
+           CASE WHEN a.max_concurrency IS NULL THEN now() + interval '5 s' END
     FROM unnest(%(ids)s::uuid[], %(automation_ids)s::integer[], %(parameters)s::text[], %(user_ids)s::text[],
                 %(schedule_ids)s::integer[], %(scheduled_for)s::timestamptz[])
         AS new (id, automation_id, parameters, user_id, schedule_id, scheduled_for)
+    LEFT JOIN automations a ON a.id = new.automation_id
     ON CONFLICT (schedule_id, scheduled_for) WHERE schedule_id IS NOT NULL DO NOTHING
     RETURNING *
 )
@@ -20,12 +26,34 @@ SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::te
 FROM accepted j JOIN automations a ON a.id = j.automation_id
 ORDER BY j.id
 
+-- name: claim_keys
+-- Takes the keys that are free or have expired, each for its new job. What another transaction is taking is waited
+-- for; the keys are taken in order, so that two who take several never wait for each other.
+INSERT INTO idempotency_keys AS known (caller, route, key, body_hash, job_id, expires_at)
+SELECT caller, route, key, body_hash, job_id, now() + interval '24 hours'
+FROM unnest(%(callers)s::text[], %(routes)s::text[], %(keys)s::text[], %(body_hashes)s::bytea[], %(job_ids)s::uuid[])
+    AS asked (caller, route, key, body_hash, job_id)
+ORDER BY caller, route, key
+ON CONFLICT (caller, route, key) DO UPDATE
+SET body_hash = excluded.body_hash, job_id = excluded.job_id, expires_at = excluded.expires_at
+WHERE known.expires_at <= now()
+RETURNING job_id
+
+-- name: known_keys
+-- What these keys stand for. A statement of its own: who took them may have committed after the claim began.
+SELECT caller, route, key, body_hash, job_id
+FROM idempotency_keys
+JOIN unnest(%(callers)s::text[], %(routes)s::text[], %(keys)s::text[]) AS asked (caller, route, key)
+    USING (caller, route, key)
+WHERE expires_at > now()
+
 -- name: claim_owed
 -- Debts that are due, the oldest first, moved 30 s ahead so that no other dispatcher pays them meanwhile.
 WITH due AS (
     SELECT j.id
     FROM jobs j JOIN automations a ON a.id = j.automation_id
-    WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT a.suspended
+    WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT j.waits_for_slot
+      AND NOT a.suspended AND a.paused_at IS NULL
     ORDER BY j.publish_due_at
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF j SKIP LOCKED
@@ -50,34 +78,114 @@ WITH published AS (
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 )
-UPDATE jobs SET publish_due_at = NULL FROM locked WHERE jobs.id = locked.id
+UPDATE jobs SET publish_due_at = NULL, settled_at = now() FROM locked WHERE jobs.id = locked.id
+
+-- name: automations_in_wait
+-- Automations with jobs that wait for a slot.
+SELECT DISTINCT automation_id AS id FROM jobs WHERE waits_for_slot AND status = 'pending' ORDER BY automation_id
+
+-- name: lock_automations
+-- Whoever grants slots of these automations holds their rows, so that no two count the same free slot.
+SELECT id FROM automations WHERE id = ANY(%(ids)s::integer[]) ORDER BY id FOR NO KEY UPDATE
+
+-- name: grant_slots
+-- Free slots go to waiting jobs by priority, then age; who has one is owed a publication, claimed by the caller for
+-- 30 s. Running and granted jobs are counted under the automation's lock, in a statement begun after it was had. An
+-- automation whose limit has gone lets all of them go, some at a time; a job that backs off waits on.
+WITH room AS (
+    SELECT a.id,
+           a.max_concurrency - (SELECT count(*) FROM jobs
+                                WHERE jobs.automation_id = a.id AND jobs.status IN ('pending', 'running')
+                                  AND NOT jobs.waits_for_slot) AS free
+    FROM automations a
+    WHERE a.id = ANY(%(ids)s::integer[]) AND NOT a.suspended AND a.paused_at IS NULL
+), chosen AS (
+    SELECT next.id
+    FROM room
+    CROSS JOIN LATERAL (
+        SELECT jobs.id FROM jobs
+        WHERE jobs.automation_id = room.id AND jobs.waits_for_slot AND jobs.status = 'pending'
+          AND (jobs.publish_due_at IS NULL OR jobs.publish_due_at <= now())
+        ORDER BY jobs.priority DESC, jobs.id
+        LIMIT least(greatest(room.free, 0), %(limit)s)
+    ) AS next
+), locked AS (
+    SELECT jobs.id FROM jobs JOIN chosen ON chosen.id = jobs.id
+    WHERE jobs.waits_for_slot AND jobs.status = 'pending'
+    ORDER BY jobs.id
+    FOR NO KEY UPDATE OF jobs
+), granted AS (
+    UPDATE jobs SET waits_for_slot = false, publish_due_at = now() + interval '30 s'
+    FROM locked WHERE jobs.id = locked.id
+    RETURNING jobs.*
+)
+SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
+       j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
+FROM granted j JOIN automations a ON a.id = j.automation_id
+ORDER BY j.id
 
 -- name: start
--- Makes the attempt, here and nowhere else, and answers for every asked job what it was and what it became.
--- Same token, same attempt. Without tokens (bots of the old kind, after a redelivery) a running job begins anew.
+-- Makes the attempt, here and nowhere else, and answers for every asked job what became of it.
+-- Same token, same attempt, also of one that was rescued meanwhile. Without tokens (bots of the old kind, after a
+-- redelivery) a running job begins anew until its attempts are used up. A job that has no slot, or whose automation's
+-- limit has been lowered since, waits for one again.
 WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[]) AS asked (id, token)
 ), locked AS (
-    SELECT j.id, j.status, j.attempt, j.attempt_token
+    SELECT j.*
     FROM jobs j JOIN asked ON asked.id = j.id
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
-), started AS (
+), judged AS (
+    SELECT locked.*, asked.token, a.timeout_seconds, a.retry_policy,
+           CASE
+               WHEN locked.status NOT IN ('pending', 'running') THEN 'ended'
+               WHEN locked.attempt_open AND locked.attempt_token = asked.token
+                   THEN CASE locked.status WHEN 'running' THEN 'repeated' ELSE 'revived' END
+               WHEN locked.status = 'running' AND num_nonnulls(locked.attempt_token, asked.token) > 0 THEN 'taken'
+               WHEN locked.status = 'running'
+                    AND locked.attempt - locked.released >= (a.retry_policy ->> 'maxAttempts')::integer THEN 'lost'
+               WHEN locked.status = 'running' OR a.max_concurrency IS NULL THEN 'started'
+               WHEN locked.waits_for_slot
+                    OR (SELECT count(*) FROM jobs WHERE jobs.automation_id = a.id AND jobs.status = 'running')
+                       >= a.max_concurrency THEN 'limited'
+               ELSE 'started'
+           END AS verdict
+    FROM locked JOIN asked ON asked.id = locked.id JOIN automations a ON a.id = locked.automation_id
+), began AS (
     UPDATE jobs
-    SET status = 'running', attempt = jobs.attempt + 1, attempt_token = asked.token, started_at = now(),
-        last_heartbeat_at = now(), publish_due_at = NULL
-    FROM locked JOIN asked ON asked.id = locked.id
-    WHERE jobs.id = locked.id
-      AND (locked.status = 'pending'
-           OR locked.status = 'running' AND locked.attempt_token IS NULL AND asked.token IS NULL)
+    SET status = 'running', attempt = jobs.attempt + 1, attempt_token = judged.token, attempt_open = true,
+        attempt_end = NULL, polled = false, progress = NULL, progress_message = NULL,
+        started_at = now(), last_heartbeat_at = now(), publish_due_at = NULL,
+        attempt_deadline = now() + make_interval(secs => judged.timeout_seconds), timed_out_at = NULL,
+        cancellation_requested_at = CASE WHEN judged.timed_out_at IS NULL THEN jobs.cancellation_requested_at END
+    FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'started'
     RETURNING jobs.id, jobs.attempt
+), revived AS (
+    UPDATE jobs SET status = 'running', last_heartbeat_at = now(), publish_due_at = NULL
+    FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'revived'
+), limited AS (
+    UPDATE jobs SET waits_for_slot = true, publish_due_at = NULL
+    FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'limited'
+), lost AS (
+    UPDATE jobs SET status = 'failed', completed_at = now(), attempt_open = false,
+        result = jsonb_build_object('error_class', 'WORKER_LOST', 'error',
+            format('The worker was lost in attempt %%s, the last one that the retryPolicy allows.', jobs.attempt))
+    FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'lost'
+), paused AS (
+    UPDATE automations SET paused_at = now(), paused_reason = 'WORKER_LOST'
+    FROM judged
+    WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.verdict = 'lost'
+      AND retry_action(judged.retry_policy, 'WORKER_LOST') = 'Suspend'
 )
-SELECT asked.id, locked.status, coalesce(started.attempt, locked.attempt) AS attempt,
-       started.id IS NOT NULL AS started,
-       locked.status = 'running' AND locked.attempt_token = asked.token AS repeated
+SELECT asked.id, CASE judged.verdict WHEN 'lost' THEN 'failed' ELSE judged.status END AS status,
+       coalesce(judged.verdict, 'unknown') AS verdict, coalesce(began.attempt, judged.attempt) AS attempt,
+       judged.created_at, began.attempt = 1 AS first
 FROM asked
-LEFT JOIN locked ON locked.id = asked.id
-LEFT JOIN started ON started.id = asked.id
+LEFT JOIN judged ON judged.id = asked.id
+LEFT JOIN began ON began.id = asked.id
 
 -- name: append_lines
 -- Keeps log lines of current attempts. Line ids are drawn under the job row's lock, so within a job their order
@@ -133,50 +241,129 @@ JOIN unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(seqs)s::bigint[]) AS res
 
 -- name: finish
 -- Ends current attempts, once: repeating one with the same content changes nothing and is told so.
--- An attempt that was taken back (pending again) may still finish until another one starts.
+-- An attempt that was rescued (pending again) may still finish until another one starts. A failure becomes what the
+-- automation's retryPolicy says; a canceled that the attempt's time limit asked for is such a failure, JOB_TIMEOUT.
 WITH asked AS (
     SELECT id, token, status, result::jsonb AS result
     FROM unnest(%(ids)s::uuid[], %(tokens)s::text[], %(statuses)s::text[], %(results)s::text[])
         AS asked (id, token, status, result)
 ), locked AS (
-    SELECT j.id, j.status, j.attempt, j.attempt_token, j.result
+    SELECT j.*
     FROM jobs j JOIN asked ON asked.id = j.id
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
-), finished AS (
-    UPDATE jobs
-    SET status = asked.status, result = asked.result, completed_at = now(), last_heartbeat_at = now(),
-        publish_due_at = NULL
-    FROM locked JOIN asked ON asked.id = locked.id
-    WHERE jobs.id = locked.id
-      AND (locked.status = 'running' OR locked.status = 'pending' AND locked.attempt > 0)
+), told AS (
+    SELECT locked.id, locked.automation_id, asked.status AS asked_status, asked.result AS asked_result,
+           locked.timed_out_at, locked.cancellation_requested_at, locked.attempt - locked.released AS attempts,
+           a.retry_policy, a.max_concurrency,
+           asked.status = 'canceled' AND locked.timed_out_at IS NOT NULL AS timed_out,
+           CASE
+               WHEN asked.status = 'canceled' AND locked.timed_out_at IS NOT NULL THEN 'JOB_TIMEOUT'
+               WHEN asked.status = 'failed' THEN coalesce(asked.result ->> 'error_class', 'UNKNOWN')
+           END AS failed_class
+    FROM locked
+    JOIN asked ON asked.id = locked.id
+    JOIN automations a ON a.id = locked.automation_id
+    WHERE locked.status IN ('pending', 'running') AND locked.attempt_open
       AND locked.attempt_token IS NOT DISTINCT FROM asked.token
-    RETURNING jobs.id
+), judged AS (
+    SELECT told.*,
+           CASE
+               WHEN failed_class IS NULL THEN 'End'
+               WHEN timed_out_at IS NULL AND cancellation_requested_at IS NOT NULL THEN 'Fail'
+               ELSE after_failure(retry_policy, failed_class, attempts)
+           END AS action
+    FROM told
+), ended AS (
+    UPDATE jobs
+    SET status = CASE WHEN judged.timed_out THEN 'failed' ELSE judged.asked_status END,
+        result = CASE WHEN judged.timed_out THEN timeout_result(judged.asked_result) ELSE judged.asked_result END,
+        attempt_end = CASE WHEN judged.timed_out
+            THEN jsonb_build_object('status', judged.asked_status, 'result', judged.asked_result) END,
+        attempt_open = false, completed_at = now(), last_heartbeat_at = now(), publish_due_at = NULL
+    FROM judged WHERE jobs.id = judged.id AND judged.action <> 'Retry'
+), retried AS (
+    UPDATE jobs
+    SET status = 'pending', attempt_open = false, last_heartbeat_at = now(), attempt_deadline = NULL,
+        attempt_end = jsonb_build_object('status', judged.asked_status, 'result', judged.asked_result),
+        publish_due_at = now() + retry_delay(judged.retry_policy, judged.attempts),
+        waits_for_slot = judged.max_concurrency IS NOT NULL, timed_out_at = NULL, cancellation_requested_at = NULL
+    FROM judged WHERE jobs.id = judged.id AND judged.action = 'Retry'
+), paused AS (
+    UPDATE automations SET paused_at = now(), paused_reason = judged.failed_class
+    FROM judged
+    WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.action = 'Suspend'
 )
 SELECT asked.id, locked.status, locked.attempt,
        locked.attempt_token IS NOT DISTINCT FROM asked.token AS current,
-       finished.id IS NOT NULL AS finished,
-       locked.status = asked.status AND locked.result IS NOT DISTINCT FROM asked.result AS repeated
+       judged.id IS NOT NULL AS finished,
+       NOT locked.attempt_open AND locked.attempt > 0
+           AND CASE WHEN locked.attempt_end IS NULL
+                    THEN locked.status = asked.status AND locked.result IS NOT DISTINCT FROM asked.result
+                    ELSE locked.attempt_end = jsonb_build_object('status', asked.status, 'result', asked.result)
+               END AS repeated
 FROM asked
 LEFT JOIN locked ON locked.id = asked.id
-LEFT JOIN finished ON finished.id = asked.id
+LEFT JOIN judged ON judged.id = asked.id
 
--- name: beat
--- A sign of life of current attempts, noted at most every 5 s, and whether somebody asked to cancel.
+-- name: release
+-- Hands started jobs back: pending again and owed, their attempts not counted. One that was to be canceled ends now,
+-- since nobody works on it any more. Repeating a release changes nothing.
 WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[]) AS asked (id, token)
+), locked AS (
+    SELECT j.id, j.status, j.attempt, j.attempt_token, j.attempt_open, j.attempt_end, j.timed_out_at,
+           j.cancellation_requested_at
+    FROM jobs j JOIN asked ON asked.id = j.id
+    ORDER BY j.id
+    FOR NO KEY UPDATE OF j
+), released AS (
+    UPDATE jobs
+    SET released = jobs.released + 1, attempt_open = false, attempt_deadline = NULL, timed_out_at = NULL,
+        attempt_end = '{"status": "released"}',
+        status = CASE WHEN to_cancel THEN 'canceled' ELSE 'pending' END,
+        completed_at = CASE WHEN to_cancel THEN now() END,
+        publish_due_at = CASE WHEN NOT to_cancel THEN now() + interval '5 s' END,
+        cancellation_requested_at = CASE WHEN to_cancel THEN jobs.cancellation_requested_at END
+    FROM (
+        SELECT locked.id,
+               locked.cancellation_requested_at IS NOT NULL AND locked.timed_out_at IS NULL AS to_cancel
+        FROM locked JOIN asked ON asked.id = locked.id
+        WHERE locked.status IN ('pending', 'running') AND locked.attempt_open
+          AND locked.attempt_token IS NOT DISTINCT FROM asked.token
+    ) AS handed
+    WHERE jobs.id = handed.id
+    RETURNING jobs.id, jobs.status
+)
+SELECT asked.id, locked.status, locked.attempt_token IS NOT DISTINCT FROM asked.token AS current,
+       released.status AS released_as,
+       NOT locked.attempt_open AND locked.attempt_end = '{"status": "released"}' AS repeated
+FROM asked
+LEFT JOIN locked ON locked.id = asked.id
+LEFT JOIN released ON released.id = asked.id
+
+-- name: beat
+-- A sign of life of current attempts, noted at most every 5 s unless it tells of progress, and whether to stop:
+-- somebody asked for it, or the job has ended without this attempt.
+WITH asked AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[], %(progress)s::real[], %(messages)s::text[])
+        AS asked (id, token, progress, message)
 ), due AS (
-    SELECT j.id
+    SELECT j.id, asked.progress, asked.message
     FROM jobs j JOIN asked ON asked.id = j.id
     WHERE j.status = 'running' AND j.attempt_token IS NOT DISTINCT FROM asked.token
-      AND j.last_heartbeat_at < now() - interval '5 s'
+      AND (j.last_heartbeat_at < now() - interval '5 s' OR NOT j.polled
+           OR asked.progress IS DISTINCT FROM j.progress AND asked.progress IS NOT NULL
+           OR asked.message IS DISTINCT FROM j.progress_message AND asked.message IS NOT NULL)
     ORDER BY j.id
     FOR NO KEY UPDATE OF j
 ), alive AS (
-    UPDATE jobs SET last_heartbeat_at = now() FROM due WHERE jobs.id = due.id
+    UPDATE jobs SET last_heartbeat_at = now(), polled = true, progress = coalesce(due.progress, jobs.progress),
+        progress_message = coalesce(due.message, jobs.progress_message)
+    FROM due WHERE jobs.id = due.id
 )
 SELECT asked.id, j.id IS NOT NULL AS known, j.attempt_token IS NOT DISTINCT FROM asked.token AS current,
-       j.cancellation_requested_at IS NOT NULL AS cancellation_requested
+       j.cancellation_requested_at IS NOT NULL OR j.status NOT IN ('pending', 'running') AS cancellation_requested
 FROM asked LEFT JOIN jobs j ON j.id = asked.id
 
 -- name: cancel
@@ -191,6 +378,7 @@ UPDATE jobs
 SET status = CASE jobs.status WHEN 'pending' THEN 'canceled' ELSE jobs.status END,
     completed_at = CASE jobs.status WHEN 'pending' THEN now() END,
     publish_due_at = NULL,
+    waits_for_slot = false,
     cancellation_requested_at = coalesce(jobs.cancellation_requested_at, now())
 FROM locked
 WHERE jobs.id = locked.id

@@ -1,12 +1,11 @@
 """Reads and writes jobs, on a connection of the caller's, who also commits.
 
-Writes take lists, one statement each, so that concurrent calls can share a commit; a list of starts, finishes
-or beats names each job at most once. A refused call gets its exception in the place of its answer: it
-harms no other of the same commit.
+Writes take lists, one statement each, so that concurrent calls can share a commit; a list of starts,
+finishes, releases or beats names each job at most once. A refused call gets its exception in the place of its
+answer: it harms no other of the same commit.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -15,33 +14,55 @@ from uuid_utils.compat import uuid7
 from maestro import jsontext
 from maestro.broker.message import Message
 from maestro.db import Connection, Statements
-from maestro.errors import AttemptSuperseded, Conflict, JobEnded, MaestroError, NotFound
+from maestro.errors import (
+    AttemptSuperseded,
+    ConcurrencyLimited,
+    Conflict,
+    JobEnded,
+    MaestroError,
+    NotFound,
+)
 from maestro.job.message import message_of
-from maestro.job.model import ENDS, Filter, Finish, Job, LogLine, NewJob, NewLine, Start, Status
+from maestro.job.model import (
+    ENDS,
+    Beat,
+    Filter,
+    Finish,
+    Heartbeat,
+    Job,
+    LogLine,
+    NewJob,
+    NewLine,
+    Release,
+    Start,
+    Started,
+    Status,
+)
 
 _SQL = Statements(__package__)
 
 Row: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """The answer to a sign of life."""
-
-    cancellation_requested: bool
-
-
 async def accept(conn: Connection, new: Sequence[NewJob]) -> list[Job]:
-    """Insert jobs, each owed a publication in 5 s, and return them in the order given.
+    """Insert jobs and return them in the order given.
 
-    A tick of a schedule (schedule_id, scheduled_for) that already has its job is left out.
+    Each is owed a publication in 5 s; those of an automation with a maxConcurrency once they have a slot, and
+    until then their `publish_due_at` is None. A tick of a schedule (schedule_id, scheduled_for) that
+    already has its job is left out.
     """
     # Made here, in order: a UUIDv7 counts on within the same millisecond.
-    ids = [uuid7() for _ in new]
+    return await insert(conn, [uuid7() for _ in new], new)
+
+
+async def insert(conn: Connection, ids: Sequence[UUID], new: Sequence[NewJob]) -> list[Job]:
+    """Insert jobs under these ids, which are in order."""
+    if not new:
+        return []
     cursor = await conn.execute(
         _SQL["accept"],
         {
-            "ids": ids,
+            "ids": list(ids),
             "automation_ids": [job.automation_id for job in new],
             "parameters": [jsontext.dump(job.parameters) for job in new],
             "user_ids": [job.user_id for job in new],
@@ -54,7 +75,7 @@ async def accept(conn: Connection, new: Sequence[NewJob]) -> list[Job]:
 
 async def messages_of(conn: Connection, ids: Sequence[UUID]) -> list[Message]:
     """The messages of those among these jobs that are owed one."""
-    return [message_of(job) for job in await _by_ids(conn, ids) if job.publish_due_at is not None]
+    return [message_of(job) for job in await by_ids(conn, ids) if job.publish_due_at is not None]
 
 
 async def claim_owed(conn: Connection, limit: int) -> list[Message]:
@@ -78,8 +99,23 @@ async def settle(conn: Connection, published: Sequence[Message]) -> int:
     return cursor.rowcount
 
 
-async def start(conn: Connection, calls: Sequence[Start]) -> list[int | MaestroError]:
-    """Make the attempts and return their numbers; NotFound, JobEnded or Conflict where none can be made."""
+async def grant_slots(conn: Connection, limit: int) -> list[Message]:
+    """Give free slots of limited automations to waiting jobs, in one transaction; publish after the commit.
+
+    At most `limit` jobs of each automation.
+    """
+    async with conn.transaction():
+        cursor = await conn.execute(_SQL["automations_in_wait"])
+        ids = [row["id"] for row in await cursor.fetchall()]
+        if not ids:
+            return []
+        await conn.execute(_SQL["lock_automations"], {"ids": ids})
+        cursor = await conn.execute(_SQL["grant_slots"], {"ids": ids, "limit": limit})
+        return [message_of(_job(row)) for row in await cursor.fetchall()]
+
+
+async def start(conn: Connection, calls: Sequence[Start]) -> list[Started | MaestroError]:
+    """Make the attempts; NotFound, JobEnded, ConcurrencyLimited or Conflict where none can be made."""
     cursor = await conn.execute(
         _SQL["start"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
     )
@@ -87,14 +123,20 @@ async def start(conn: Connection, calls: Sequence[Start]) -> list[int | MaestroE
     return [_started(rows[call.job_id]) for call in calls]
 
 
-def _started(row: Row) -> int | MaestroError:
-    if row["started"] or row["repeated"]:
-        return int(row["attempt"])
-    if row["status"] is None:
-        return _unknown(row["id"])
-    if row["status"] in ENDS:
-        return JobEnded(f"The job is {row['status']} already; acknowledge its message and take the next.")
-    return Conflict("Another attempt of this job is running; acknowledge this message and take the next.")
+def _started(row: Row) -> Started | MaestroError:
+    match row["verdict"]:
+        case "started" | "repeated" | "revived":
+            return Started(int(row["attempt"]), row["created_at"] if row["first"] else None)
+        case "unknown":
+            return _unknown(row["id"])
+        case "limited":
+            return ConcurrencyLimited()
+        case "taken":
+            return Conflict(
+                "Another attempt of this job is running; acknowledge this message and take the next."
+            )
+        case _:
+            return JobEnded(f"The job is {row['status']} already; acknowledge its message and take the next.")
 
 
 async def append_lines(conn: Connection, lines: Sequence[NewLine]) -> list[int | MaestroError]:
@@ -180,10 +222,42 @@ def _finished(row: Row, call: Finish) -> Status | MaestroError:
     return Conflict("The job has not been started; call start first.")
 
 
-async def beat(conn: Connection, calls: Sequence[Start]) -> list[Beat | MaestroError]:
+async def release(conn: Connection, calls: Sequence[Release]) -> list[Status | MaestroError]:
+    """Take started jobs back: pending and owed again, or canceled where that was asked for.
+
+    Handing the same attempt back again is no error.
+    """
+    cursor = await conn.execute(
+        _SQL["release"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
+    )
+    rows = {row["id"]: row for row in await cursor.fetchall()}
+    return [_released(rows[call.job_id]) for call in calls]
+
+
+def _released(row: Row) -> Status | MaestroError:
+    if row["released_as"] is not None:
+        return Status(row["released_as"])
+    if row["status"] is None:
+        return _unknown(row["id"])
+    if not row["current"]:
+        return AttemptSuperseded()
+    if row["repeated"]:
+        return Status(row["status"])
+    if row["status"] in ENDS:
+        return JobEnded(f"The job has ended as {row['status']}; there is nothing to hand back.")
+    return Conflict("The job is not being worked on; start it before handing it back.")
+
+
+async def beat(conn: Connection, calls: Sequence[Heartbeat]) -> list[Beat | MaestroError]:
     """Note signs of life of running attempts and tell each whether it should stop."""
     cursor = await conn.execute(
-        _SQL["beat"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
+        _SQL["beat"],
+        {
+            "ids": [call.job_id for call in calls],
+            "tokens": [call.token for call in calls],
+            "progress": [call.progress for call in calls],
+            "messages": [call.message for call in calls],
+        },
     )
     rows = {row["id"]: row for row in await cursor.fetchall()}
     return [_beaten(rows[call.job_id]) for call in calls]
@@ -209,13 +283,14 @@ async def cancel(conn: Connection, job_id: UUID) -> Job:
 
 async def get(conn: Connection, job_id: UUID) -> Job:
     """One job. Raises NotFound."""
-    found = await _by_ids(conn, [job_id])
+    found = await by_ids(conn, [job_id])
     if not found:
         raise _unknown(job_id)
     return found[0]
 
 
-async def _by_ids(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
+async def by_ids(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
+    """Those of these jobs that exist, by id."""
     cursor = await conn.execute(_SQL["by_ids"], {"ids": list(ids)})
     return [_job(row) for row in await cursor.fetchall()]
 

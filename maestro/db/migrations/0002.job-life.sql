@@ -37,7 +37,7 @@ ALTER TABLE jobs
     ADD COLUMN error_class      text GENERATED ALWAYS AS
         (CASE WHEN status = 'failed' THEN coalesce(result ->> 'error_class', 'UNKNOWN') END) STORED;
 UPDATE jobs SET attempt_open = true WHERE status = 'running';
-CREATE INDEX jobs_waiting ON jobs (automation_id, priority DESC, id) WHERE waits_for_slot;
+CREATE INDEX jobs_waiting ON jobs (automation_id, priority DESC, id) WHERE waits_for_slot AND status = 'pending';
 CREATE INDEX jobs_start_deadline ON jobs (start_deadline)
     WHERE start_deadline IS NOT NULL AND status = 'pending' AND attempt = 0;
 CREATE INDEX jobs_attempt_deadline ON jobs (attempt_deadline) WHERE attempt_deadline IS NOT NULL AND status = 'running';
@@ -50,6 +50,22 @@ CREATE FUNCTION retry_action(policy jsonb, error_class text) RETURNS text LANGUA
          WHERE rule -> 'errorClasses' ? error_class
          ORDER BY position LIMIT 1),
         CASE error_class WHEN 'WORKER_LOST' THEN 'Retry' ELSE 'Fail' END)
+$$;
+
+-- What becomes of a job whose attempt failed, this many attempts having counted: Retry, Fail or Suspend.
+CREATE FUNCTION after_failure(policy jsonb, error_class text, attempts integer) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE retry_action(policy, error_class)
+        WHEN 'Retry' THEN CASE WHEN attempts < coalesce((policy ->> 'maxAttempts')::integer, 3) THEN 'Retry' ELSE 'Fail' END
+        WHEN 'Suspend' THEN 'Suspend'
+        ELSE 'Fail'
+    END
+$$;
+
+-- The result of an attempt that its time limit ended, with whatever it reported itself.
+CREATE FUNCTION timeout_result(reported jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE jsonb_typeof(reported) WHEN 'object' THEN reported ELSE '{}' END || jsonb_build_object(
+        'error_class', 'JOB_TIMEOUT',
+        'error', 'The attempt ran longer than the automation''s timeoutSeconds and was ended.')
 $$;
 
 -- The pause before the attempt after this many, a day at most.

@@ -11,7 +11,7 @@ import pytest
 from maestro.db import Connection, Pool, open_pool
 from maestro.errors import AttemptSuperseded, Conflict, JobEnded, NotFound
 from maestro.job import store
-from maestro.job.model import Finish, Job, Level, NewJob, NewLine, Start, Status
+from maestro.job.model import Finish, Job, Level, NewJob, NewLine, Start, Started, Status
 
 INSERT = """INSERT INTO automations (namespace, name, display_name, queue, script_path)
 VALUES ('n', 'a', 'a', 'q', 's')"""
@@ -103,8 +103,8 @@ async def test_each_call_of_a_list_is_answered_for_itself(conn: Connection) -> N
         conn,
         [Start(unknown), Start(tokened.id, "x"), Start(ended.id), Start(running.id), Start(pending.id, "p")],
     )
-    assert [type(answer) for answer in answers] == [NotFound, Conflict, JobEnded, int, int]
-    assert answers[3:] == [2, 1]
+    assert [type(answer) for answer in answers] == [NotFound, Conflict, JobEnded, Started, Started]
+    assert answers[3:] == [Started(2), Started(1, pending.created_at)]
     kept = await store.append_lines(
         conn,
         [
@@ -131,6 +131,7 @@ async def test_each_call_of_a_list_is_answered_for_itself(conn: Connection) -> N
 
 async def test_writers_of_the_same_jobs_in_any_order_never_deadlock(pool: Pool) -> None:
     async with pool.connection() as conn:
+        await conn.execute("""UPDATE automations SET retry_policy = '{"maxAttempts": 100}'""")
         jobs = await make(conn, 60)
 
     async def work(turn: int) -> None:
@@ -153,7 +154,7 @@ async def test_a_rescued_attempt_may_finish_until_another_starts(conn: Connectio
         await store.start(conn, [Start(job.id, "t")])
     await conn.execute("UPDATE jobs SET status = 'pending'")
     assert await store.finish(conn, [Finish(one.id, Status.COMPLETED, None, "t")]) == [Status.COMPLETED]
-    assert await store.start(conn, [Start(two.id, "u")]) == [2]
+    assert await store.start(conn, [Start(two.id, "u")]) == [Started(2)]
     [late] = await store.finish(conn, [Finish(two.id, Status.COMPLETED, None, "t")])
     assert isinstance(late, AttemptSuperseded)
 

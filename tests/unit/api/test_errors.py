@@ -15,10 +15,12 @@ EVERY = [
     (errors.NameTaken(), 409),
     (errors.AutomationSuspended(), 409),
     (errors.AttemptSuperseded(), 409),
+    (errors.ConcurrencyLimited(), 409),
     (errors.JobEnded(), 409),
     (errors.OwnedElsewhere(), 409),
     (errors.TooLarge(), 413),
     (errors.ParametersRefused([errors.FieldError("a", "is required")]), 422),
+    (errors.IdempotencyKeyReused(), 422),
     (errors.SpecRefused("Reason", "said"), 400),
     (errors.Unavailable(), 503),
     (errors.DatabaseAway(), 503),
@@ -45,4 +47,5 @@ def test_an_error_is_a_sentence(error: errors.MaestroError, code: int) -> None:
     assert reply.headers[errors.ERROR_HEADER] == type(error).__name__
     assert ("retry-after" in reply.headers) == (code == 503)
     assert ("www-authenticate" in reply.headers) == (code == 401)
-    assert set(body) == ({"error", "fields"} if code == 422 else {"error"})
+    refused = isinstance(error, errors.ParametersRefused)
+    assert set(body) == ({"error", "fields"} if refused else {"error"})

@@ -10,6 +10,8 @@ from maestro.settings import Settings
 from maestro_api.app import create_app
 from maestro_api.gate import OPEN
 
+_WITHOUT_BODY = ("/start", "/release", "/cancel", "/retry")
+
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
@@ -52,5 +54,5 @@ def test_every_operation_has_a_short_id_of_its_own_and_a_described_reply(describ
 def test_bodies_are_described_though_we_read_them_ourselves(described: dict[str, Any]) -> None:
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
-            takes_a_body = method in ("post", "put") and not path.endswith(("/start", "/cancel", "/retry"))
+            takes_a_body = method in ("post", "put") and not path.endswith(_WITHOUT_BODY)
             assert ("requestBody" in operation) == takes_a_body, (method, path)
