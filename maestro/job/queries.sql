@@ -297,7 +297,7 @@ WITH asked AS (
 SELECT asked.id, locked.status, locked.attempt,
        locked.attempt_token IS NOT DISTINCT FROM asked.token AS current,
        judged.id IS NOT NULL AS finished,
-       NOT locked.attempt_open AND locked.attempt > 0
+       NOT locked.attempt_open
            AND CASE WHEN locked.attempt_end IS NULL
                     THEN locked.status = asked.status AND locked.result IS NOT DISTINCT FROM asked.result
                     ELSE locked.attempt_end = jsonb_build_object('status', asked.status, 'result', asked.result)
