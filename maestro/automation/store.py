@@ -228,7 +228,7 @@ async def _refuse_claimed(conn: Connection, queue: str, namespace: str) -> None:
 async def _upsert(conn: Connection, definition: Definition, queue: str, *, shared: bool) -> Automation | None:
     values: dict[str, Any] = vars(definition) | {"queue": queue, "shared": shared}
     values["managed"] = values.pop("worker") is not None
-    for name in ("queue_arguments", "parameter_schema", "default_params"):
+    for name in ("queue_arguments", "parameter_schema", "default_params", "retry_policy"):
         values[name] = None if values[name] is None else Jsonb(values[name])
     async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["register"], values)

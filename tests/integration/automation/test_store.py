@@ -7,7 +7,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from maestro.automation import store
-from maestro.automation.model import Automation
+from maestro.automation.model import RETRY_POLICY, Automation
 from maestro.db import Connection, open_pool
 from maestro.errors import NameTaken, NotFound, SpecRefused
 
@@ -39,6 +39,40 @@ async def test_registering_twice_is_one_row(conn: Connection) -> None:
     again = await register(conn, resource("a", description="reads"))
     assert first == again
     assert (first.display_name, first.description, first.queue) == ("a", "reads", "automation_jobs")
+
+
+async def test_the_life_of_its_jobs_is_kept_and_edited(conn: Connection) -> None:
+    first = await register(conn, resource("a"))
+    assert (first.priority, first.max_concurrency, first.heartbeat_timeout_seconds) == (0, None, 300)
+    assert first.retry_policy == RETRY_POLICY
+    rules = [{"errorClasses": ["CREDENTIAL_INVALID"], "action": "Suspend"}]
+    edited = await register(
+        conn,
+        resource(
+            "a",
+            generation=2,
+            priority=5,
+            maxConcurrency=1,
+            startDeadlineSeconds=60,
+            timeoutSeconds=3600,
+            heartbeatTimeoutSeconds=90,
+            retryPolicy={"maxAttempts": 1, "backoffSeconds": 0, "backoffFactor": 1.5, "rules": rules},
+        ),
+    )
+    assert (edited.priority, edited.max_concurrency, edited.start_deadline_seconds) == (5, 1, 60)
+    assert (edited.timeout_seconds, edited.heartbeat_timeout_seconds) == (3600, 90)
+    assert edited.retry_policy == {
+        "maxAttempts": 1,
+        "backoffSeconds": 0,
+        "backoffFactor": 1.5,
+        "rules": rules,
+    }
+    removed = await register(conn, resource("a", generation=3))
+    assert (removed.max_concurrency, removed.timeout_seconds, removed.retry_policy) == (
+        None,
+        None,
+        RETRY_POLICY,
+    )
 
 
 async def test_an_older_generation_changes_nothing(conn: Connection) -> None:
