@@ -44,11 +44,15 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes; send less at once.")
 
 
-def read_as(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """A dependency: the body as this model. Raises BadInput naming each field that is wrong."""
+def read_as(model: type[M], *, required: bool = True) -> Callable[[Request], Awaitable[M]]:
+    """A dependency: the body as this model. Raises BadInput naming each field that is wrong.
+
+    Where it is not required, no body at all is an empty object.
+    """
 
     async def read(request: Request) -> M:
-        return checked(model, jsontext.parse(await raw(request)))
+        sent = await raw(request)
+        return checked(model, jsontext.parse(sent) if sent or required else {})
 
     return read
 

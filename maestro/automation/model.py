@@ -151,7 +151,7 @@ def effective_queue(definition: Definition) -> str:
 def _pause(automation: Automation) -> Suspension:
     told = _PAUSE.fullmatch(automation.paused_reason or "")
     reason, words = told.groups() if told else (PAUSED_BY_PERSON, automation.paused_reason)
-    who = "A retry rule suspended it" if reason == RETRY_RULE else "It is paused"
+    who = "A retry rule paused it" if reason == RETRY_RULE else "It is paused"
     how = f"resume it with POST /api/v1/automations/{automation.id}/resume"
     if automation.suspended:
         how += " and spec.suspend: false"

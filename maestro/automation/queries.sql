@@ -109,6 +109,18 @@ FROM doomed WHERE jobs.id = doomed.id AND jobs.status = 'pending';
 -- Its queue and broker user are dealt with.
 UPDATE automations SET cleared_at = now() WHERE id = %(id)s AND retired_at IS NOT NULL;
 
+-- name: pause
+-- Paused at run time: nothing is published for it. A pause anew keeps the first one's time.
+UPDATE automations SET paused_at = coalesce(paused_at, now()), paused_reason = %(reason)s
+WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL
+RETURNING *;
+
+-- name: resume
+-- The pause is over.
+UPDATE automations SET paused_at = NULL, paused_reason = NULL
+WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL
+RETURNING *;
+
 -- name: queue_users
 -- How many automations in use share this queue.
 SELECT count(*) AS users FROM automations WHERE queue = %(queue)s AND retired_at IS NULL AND uid IS NOT NULL;

@@ -24,7 +24,7 @@ ORDER BY j.id
 WITH due AS (
     SELECT j.id
     FROM jobs j JOIN automations a ON a.id = j.automation_id
-    WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT a.suspended
+    WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT (a.suspended OR a.paused_at IS NOT NULL)
     ORDER BY j.publish_due_at
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF j SKIP LOCKED
