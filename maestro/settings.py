@@ -69,6 +69,12 @@ class Settings(BaseSettings):
     sweep_seconds: float = 30
     """Between two sweeps of the operator; drift is mended within two of them."""
 
+    jobs_retention_days: int = Field(90, ge=0)
+    """Days that ended jobs are kept, with their log lines if they have any left; 0: for good."""
+
+    logs_retention_days: int = Field(30, ge=0)
+    """Days from a job's creation that its log lines are kept, in whole weeks; 0: as long as the job."""
+
     log_level: str = "INFO"
 
     api_port: int = 8000

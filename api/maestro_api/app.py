@@ -15,7 +15,7 @@ from maestro.db import Pool, open_pool
 from maestro.job import store
 from maestro.kube.client import Kube
 from maestro.settings import Settings
-from maestro_api import automation, errors, gate, health, job, schedule, worker
+from maestro_api import automation, clock, errors, gate, health, job, schedule, worker
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.services import Automations, Health, Jobs, Schedules, Services, Workers
@@ -65,7 +65,7 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
         # The publisher ends first: what it still gets confirmed is noted over the pool.
         async with open_pool(database, size=settings.database_pool_size) as pool:
             broker = settings.broker_uri.get_secret_value()
-            async with Publisher(broker, settled=_settler(pool)) as publisher:
+            async with clock.beating(pool), Publisher(broker, settled=_settler(pool)) as publisher:
                 app.state.services = _services(settings, connect, pool, publisher)
                 yield
 

@@ -1,4 +1,4 @@
-"""Queues and their dead-letter bindings, declared over AMQP.
+"""Queues and their dead-letter bindings, declared and looked at over AMQP.
 
 pika's blocking connection belongs to one thread, so each of a few threads has its own and takes calls from a
 common line; async callers await `Topology.ensure` and `Topology.delete`.
@@ -8,7 +8,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_THREADS = 4
 _HEARTBEAT = 30
 # Between two looks at an idle connection, well within the heartbeat.
 _IDLE_SECONDS = 10.0
 # The reply code of a broker that goes down, as against one that refuses.
 _SHUTDOWN = 320
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,33 @@ class QueueState:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class QueueDepth:
+    """What a queue holds: messages that no worker has taken, and how many consumers it has."""
+
+    ready: int
+    consumers: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that died, and where and why as far as the broker told."""
+
+    body: bytes
+    headers: Mapping[str, Any]
+    queue: str
+    reason: str
+
+
+Bury = Callable[[Sequence[DeadLetter]], None]
+"""Takes dead letters for good; raises when it can't, and they stay in their queue."""
+
+
 class Topology:
     """Declares and deletes queues on a few connections of its own; connects at the first call."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, threads: int = 4) -> None:
+        self._threads = threads
         self._parameters = parameters_of(uri, "MAESTRO_BROKER_URI")
         self._parameters.heartbeat = _HEARTBEAT
         self._parameters.socket_timeout = 5
@@ -55,12 +78,12 @@ class Topology:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
-        for number in range(_THREADS):
+        for number in range(self._threads):
             threading.Thread(target=self._serve, name=f"topology-{number}", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _number in range(_THREADS):
+        for _number in range(self._threads):
             self._calls.put(None)
 
     async def ensure(self, name: str, arguments: Mapping[str, Any]) -> QueueState:
@@ -74,6 +97,17 @@ class Topology:
     async def delete(self, name: str) -> bool:
         """Delete a queue with its dead-letter binding; False when messages in it kept it from going."""
         return await self._call(lambda channel: _delete(channel, name))
+
+    async def look(self, name: str) -> QueueDepth | None:
+        """What a queue holds now, None when there is none. Raises BrokerAway."""
+        return await self._call(lambda channel: _look(channel, name))
+
+    async def drain_dead_letters(self, bury: Bury, limit: int) -> int:
+        """Have up to `limit` dead letters buried and acknowledge them; how many they were.
+
+        `bury` runs in the connection's thread. Raises BrokerAway, and what `bury` raises.
+        """
+        return await self._call(lambda channel: _drain(channel, bury, limit))
 
     async def ping(self) -> None:
         """Raises BrokerAway when the broker can't be reached."""
@@ -168,7 +202,7 @@ def _ensure(channel: BlockingChannel, name: str, arguments: dict[str, Any]) -> Q
     try:
         _bind(channel, name)
     except ChannelClosedByBroker as error:
-        if error.reply_code != 404:
+        if error.reply_code != _NOT_FOUND:
             raise
         _make_dead_letter_ends(channel.connection)
         _bind(channel, name)
@@ -241,6 +275,52 @@ def _delete(channel: BlockingChannel, name: str) -> bool:
         raise
     channel.queue_unbind(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, name)
     return True
+
+
+def _look(channel: BlockingChannel, name: str) -> QueueDepth | None:
+    with _opened(channel) as opened:
+        try:
+            found = opened.queue_declare(name, passive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            return None
+    return QueueDepth(found.method.message_count, found.method.consumer_count)
+
+
+def _drain(channel: BlockingChannel, bury: Bury, limit: int) -> int:
+    letters: list[DeadLetter] = []
+    tag = 0
+    try:
+        while len(letters) < limit:
+            method, properties, body = channel.basic_get(DEAD_LETTER_QUEUE)
+            if method is None:
+                break
+            letters.append(_letter(properties.headers or {}, method.routing_key, body or b""))
+            tag = method.delivery_tag
+        if letters:
+            bury(letters)
+            channel.basic_ack(tag, multiple=True)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != _NOT_FOUND:
+            raise
+        return 0  # nothing has been dead-lettered where nobody has declared the queue for it
+    except BaseException:
+        channel.close()  # what is not acknowledged goes back
+        raise
+    return len(letters)
+
+
+def _letter(headers: Mapping[str, Any], routing_key: str, body: bytes) -> DeadLetter:
+    """Of a letter that died several times, the first time counts: later ones happened on the way here."""
+    deaths = headers.get("x-death")
+    death = deaths[-1] if isinstance(deaths, list) and deaths and isinstance(deaths[-1], dict) else {}
+    return DeadLetter(
+        body,
+        headers,
+        str(headers.get("x-first-death-queue") or death.get("queue") or routing_key),
+        str(headers.get("x-first-death-reason") or death.get("reason") or "unknown"),
+    )
 
 
 def _words(error: Exception) -> str:

@@ -1,16 +1,26 @@
 """What a dispatcher does, each duty one small step of a loop."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
 
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
+from maestro.broker.topology import DeadLetter, Topology
 from maestro.db import Connection, Pool, Statements, translate_errors
+from maestro.dispatcher import attempts, deadletters, lost, retention
 from maestro.dispatcher.loops import Loop, Outage
+from maestro.dispatcher.retention import Retention
+from maestro.errors import BrokerAway
 from maestro.job.message import message_of
-from maestro.job.store import claim_owed, settle
+from maestro.job.store import claim_owed, grant_slots, settle
 from maestro.schedule.firing import fire_due
 from maestro.schedule.store import seconds_to_next
+
+log = logging.getLogger(__name__)
 
 _sql = Statements(__package__)
 
@@ -20,19 +30,49 @@ PAY_BATCH = 500
 _SHORTEST_REST = 0.02  # another dispatcher may hold what is due
 _LONGEST_REST = 1.0  # a schedule may be edited meanwhile
 _PAY_SECONDS = 0.5
+_GRANT_SECONDS = 0.25
+_CHECK_SECONDS = 5.0
+_LOOK_SECONDS = 10.0
+_LOOK_BATCH = 500
+_DRAIN_SECONDS = 2.0
+_DRAIN_BATCH = 100
+_RETENTION_SECONDS = 600.0
+_RETENTION_PAUSE = 0.2  # between two batches
 _PARTITION_SECONDS = 3600.0
 
 
 class Dispatcher:
-    """The duties, on one pool and one publisher."""
+    """The duties, on one pool, one publisher and one connection that looks at queues. A context manager."""
 
-    def __init__(self, pool: Pool, uri: str) -> None:
+    def __init__(self, pool: Pool, uri: str, kept: Retention) -> None:
         self._pool = pool
+        self._kept = kept
         self._database = Outage("PostgreSQL")
+        self._topology = Topology(uri, threads=1)
         self.publisher = Publisher(uri, self.settle)
 
+    async def __aenter__(self) -> Self:
+        self._topology.__enter__()
+        await self.publisher.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.publisher.__aexit__(kind, error, trace)
+        self._topology.__exit__()
+
     def loops(self) -> list[Loop]:
-        steps = (self.fire, self.pay, self.keep_partitions)
+        steps = (
+            self.fire,
+            self.pay,
+            self.grant,
+            self.check_attempts,
+            self.look_at_queues,
+            self.drain_dead_letters,
+            self.apply_retention,
+            self.keep_partitions,
+        )
         return [Loop(step.__name__, step, self._database) for step in steps]
 
     @asynccontextmanager
@@ -62,6 +102,65 @@ class Dispatcher:
             owed = await claim_owed(conn, room)
         self.publisher.publish(owed)
         return 0 if len(owed) == room else _PAY_SECONDS
+
+    async def grant(self) -> float:
+        """Give free slots of limited automations to waiting jobs, and publish those."""
+        room = min(self.publisher.room, PAY_BATCH)
+        if not room:
+            return _PAY_SECONDS
+        async with self._transaction() as conn:
+            granted = await grant_slots(conn, room)
+        self.publisher.publish(granted)
+        return _GRANT_SECONDS
+
+    async def check_attempts(self) -> float:
+        """Rescue jobs of lost workers, keep deadlines and time limits."""
+        async with self._transaction() as conn:
+            changes = await attempts.check(conn)
+        for status, count in changes.became.items():
+            log.warning("%d jobs whose worker or time was lost are %s now", count, status)
+        return 0 if changes.full else _CHECK_SECONDS
+
+    async def look_at_queues(self) -> float:
+        """See what is in the queues of pending jobs, and owe anew what is lost."""
+        async with self._transaction() as conn:
+            queues = await lost.queues_to_look_at(conn, _LOOK_BATCH)
+        try:
+            seen = {queue: await self._topology.look(queue) for queue in queues}
+        except BrokerAway:
+            return _LOOK_SECONDS  # the publisher says so
+        if seen:
+            async with self._transaction() as conn:
+                owed = await lost.note(conn, seen)
+            if owed:
+                log.warning("the messages of %d jobs are in no queue any more: published again", owed)
+        return _LOOK_SECONDS
+
+    async def drain_dead_letters(self) -> float:
+        """Bury what has reached the dead-letter queue: committed first, acknowledged then."""
+        loop = asyncio.get_running_loop()
+
+        def bury(letters: Sequence[DeadLetter]) -> None:
+            asyncio.run_coroutine_threadsafe(self._bury(letters), loop).result()
+
+        try:
+            drained = await self._topology.drain_dead_letters(bury, _DRAIN_BATCH)
+        except BrokerAway:
+            return _DRAIN_SECONDS
+        return 0 if drained == _DRAIN_BATCH else _DRAIN_SECONDS
+
+    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        async with self._transaction() as conn:
+            failed = await deadletters.bury(conn, letters)
+        log.warning("%d dead letters, %d jobs failed by them", len(letters), len(failed))
+
+    async def apply_retention(self) -> float:
+        """Take away what is older than it is to be kept."""
+        async with self._transaction() as conn:
+            more = await retention.apply(conn, self._kept)
+        async with self._transaction() as conn:
+            more |= await retention.drop_old_partition(conn, self._kept.logs_days)
+        return _RETENTION_PAUSE if more else _RETENTION_SECONDS
 
     async def settle(self, published: Sequence[Message]) -> None:
         """The broker has these: nothing is owed for them any more."""

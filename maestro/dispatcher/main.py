@@ -7,6 +7,7 @@ import signal
 from maestro.db import open_pool
 from maestro.dispatcher.dispatcher import Dispatcher
 from maestro.dispatcher.health import serve_health
+from maestro.dispatcher.retention import Retention
 from maestro.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,10 @@ async def _serve(chosen: Settings) -> None:
 async def run(chosen: Settings, stop: asyncio.Event) -> None:
     """Do every duty until `stop` is set, then end within seconds."""
     async with open_pool(chosen.database_uri.get_secret_value(), size=chosen.database_pool_size) as pool:
-        dispatcher = Dispatcher(pool, chosen.broker_uri.get_secret_value())
+        kept = Retention(chosen.jobs_retention_days, chosen.logs_retention_days)
+        dispatcher = Dispatcher(pool, chosen.broker_uri.get_secret_value(), kept)
         loops = dispatcher.loops()
-        async with dispatcher.publisher, serve_health(chosen.health_port, loops):
+        async with dispatcher, serve_health(chosen.health_port, loops):
             log.info("dispatching")
             tasks = [asyncio.create_task(loop.run(stop), name=loop.name) for loop in loops]
             await stop.wait()

@@ -6,6 +6,7 @@ answer: it harms no other of the same commit.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -209,16 +210,16 @@ async def finish(conn: Connection, calls: Sequence[Finish]) -> list[Status | Mae
 
 
 def _finished(row: Row, call: Finish) -> Status | MaestroError:
-    if row["finished"]:
-        return call.status
     if row["status"] is None:
         return _unknown(row["id"])
+    if row["finished"] or (row["current"] and row["repeated"]):
+        return call.status
     if not row["current"]:
         return AttemptSuperseded()
-    if row["repeated"]:
-        return call.status
     if row["status"] in ENDS:
         return JobEnded(f"The job has ended as {row['status']}; its state and result never change.")
+    if row["attempt"]:
+        return AttemptSuperseded()  # it was ended or handed back, and the job waits for another one
     return Conflict("The job has not been started; call start first.")
 
 
@@ -269,6 +270,11 @@ def _beaten(row: Row) -> Beat | MaestroError:
     if not row["current"]:
         return AttemptSuperseded()
     return Beat(row["cancellation_requested"])
+
+
+async def note_up(conn: Connection, now: datetime | None = None) -> None:
+    """The apis are up: each says so every 10 s. A gap of more than 30 s restarts the clock of silences."""
+    await conn.execute(_SQL["note_up"], {"now": now})
 
 
 async def cancel(conn: Connection, job_id: UUID) -> Job:

@@ -32,6 +32,7 @@ ALTER TABLE jobs
     ADD COLUMN attempt_end      jsonb,
     ADD COLUMN polled           boolean  NOT NULL DEFAULT false, -- the attempt sends heartbeats or asks for cancellation
     ADD COLUMN settled_at       timestamptz, -- when the broker last confirmed its message
+    ADD COLUMN losses           smallint NOT NULL DEFAULT 0, -- messages of it that were thought lost
     ADD COLUMN progress         real,
     ADD COLUMN progress_message text,
     ADD COLUMN error_class      text GENERATED ALWAYS AS

@@ -1,0 +1,47 @@
+"""Attempts and starts that took too long: lost workers, time limits, start deadlines."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from maestro.db import Connection, Statements
+from maestro.job.model import Status
+
+_sql = Statements(__package__)
+
+BATCH = 500
+
+
+@dataclass
+class Changes:
+    """What a step made of jobs: their ids, and how many came to each state."""
+
+    ids: list[UUID] = field(default_factory=list)
+    became: Counter[Status] = field(default_factory=Counter)
+    full: bool = False
+    """A batch was full: there may be more."""
+
+
+async def check(conn: Connection, *, now: datetime | None = None) -> Changes:
+    """Ask to stop, end and rescue what is overdue; `now` is PostgreSQL's unless given.
+
+    `became` counts the attempts that were ended: pending are the rescued ones.
+    """
+    changes = Changes()
+    await _step(conn, "ask_to_stop", now, changes)
+    for statement in ("end_attempts", "fail_unstarted"):
+        for row in await _step(conn, statement, now, changes):
+            changes.became[Status(row["status"])] += 1
+    return changes
+
+
+async def _step(
+    conn: Connection, statement: str, now: datetime | None, changes: Changes
+) -> list[dict[str, Any]]:
+    cursor = await conn.execute(_sql[statement], {"now": now, "limit": BATCH})
+    rows = await cursor.fetchall()
+    changes.ids += [row["id"] for row in rows]
+    changes.full = changes.full or len(rows) == BATCH
+    return rows
