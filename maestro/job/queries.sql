@@ -52,8 +52,12 @@ WHERE expires_at > now()
 WITH due AS (
     SELECT j.id
     FROM jobs j JOIN automations a ON a.id = j.automation_id
+<<<<<<< HEAD
     WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT j.waits_for_slot
       AND NOT a.suspended AND a.paused_at IS NULL
+=======
+    WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT (a.suspended OR a.paused_at IS NOT NULL)
+>>>>>>> crds
     ORDER BY j.publish_due_at
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF j SKIP LOCKED
@@ -175,7 +179,7 @@ WITH asked AS (
             format('The worker was lost in attempt %%s, the last one that the retryPolicy allows.', jobs.attempt))
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'lost'
 ), paused AS (
-    UPDATE automations SET paused_at = now(), paused_reason = 'WORKER_LOST'
+    UPDATE automations SET paused_at = now(), paused_reason = 'RetryRule: A job failed with WORKER_LOST.'
     FROM judged
     WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.verdict = 'lost'
       AND retry_action(judged.retry_policy, 'WORKER_LOST') = 'Suspend'
@@ -290,7 +294,7 @@ WITH asked AS (
         waits_for_slot = judged.max_concurrency IS NOT NULL, timed_out_at = NULL, cancellation_requested_at = NULL
     FROM judged WHERE jobs.id = judged.id AND judged.action = 'Retry'
 ), paused AS (
-    UPDATE automations SET paused_at = now(), paused_reason = judged.failed_class
+    UPDATE automations SET paused_at = now(), paused_reason = format('RetryRule: A job failed with %%s.', judged.failed_class)
     FROM judged
     WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.action = 'Suspend'
 )
