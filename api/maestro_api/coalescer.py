@@ -42,6 +42,9 @@ FLUSH_COUNT = 500
 FLUSH_BYTES = 1024 * 1024
 """A flush takes no further call once it has this much: it shall not hold its locks, and its callers, long."""
 
+ROW_BYTES = 200
+"""What a row takes beside its text, for estimates of a call's size."""
+
 LINE_COUNT = 5_000
 LINE_BYTES = 64 * 1024 * 1024
 """What a lane holds, waiting and in flight; further calls are refused."""
@@ -77,7 +80,7 @@ class Lane(Generic[Call, Answer]):
         *,
         key: Callable[[Call], Hashable] | None = None,
         many_per_key: bool = False,
-        size: Callable[[Call], int] = lambda _: 0,
+        size: Callable[[Call], int] = lambda _: ROW_BYTES,
         committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
     ) -> None:
         self._flush = flush
@@ -239,6 +242,13 @@ def _refusal(error: Exception) -> Exception:
     return error
 
 
+def answered(answer: Answer | MaestroError) -> Answer:
+    """The answer of a call in a list; raises its refusal."""
+    if isinstance(answer, MaestroError):
+        raise answer
+    return answer
+
+
 class Coalescer:
     """The lanes of a process: `async with Coalescer(pool) as coalescer: lane = coalescer.lane(write, …)`.
 
@@ -264,14 +274,16 @@ class Coalescer:
         job_of: Callable[[Call], UUID],
         *,
         many_per_job: bool = False,
-        size: Callable[[Call], int] = lambda _: 0,
+        size: Callable[[Call], int] = lambda _: ROW_BYTES,
+        committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
     ) -> Lane[Call, Answer]:
         """A lane of calls that each concern one job that is there already."""
 
-        def committed(done: Sequence[tuple[Call, Answer]]) -> None:
+        def both(done: Sequence[tuple[Call, Answer]]) -> None:
+            committed(done)
             self.changed(list({job_of(call): None for call, _ in done}))
 
-        return self.lane(write, key=job_of, many_per_key=many_per_job, size=size, committed=committed)
+        return self.lane(write, key=job_of, many_per_key=many_per_job, size=size, committed=both)
 
     def lane(
         self,
@@ -279,7 +291,7 @@ class Coalescer:
         *,
         key: Callable[[Call], Hashable] | None = None,
         many_per_key: bool = False,
-        size: Callable[[Call], int] = lambda _: 0,
+        size: Callable[[Call], int] = lambda _: ROW_BYTES,
         committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
     ) -> Lane[Call, Answer]:
         """A lane whose flushes are transactions of `write`."""

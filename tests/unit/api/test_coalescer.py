@@ -111,10 +111,10 @@ async def test_what_arrives_during_two_flushes_goes_into_the_next_together() -> 
 
 async def test_a_flush_is_bounded_by_count_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalescer, "FLUSH_COUNT", 3)
-    monkeypatch.setattr(coalescer, "FLUSH_BYTES", 100)
     flushes = Flushes()
     await asyncio.gather(*send(lane_of(flushes), *calls_of(*range(7))))
     assert [len(batch) for batch in flushes.batches] == [3, 3, 1]
+    monkeypatch.setattr(coalescer, "FLUSH_BYTES", 100)
     heavy = Flushes()
     lane = lane_of(heavy, size=lambda call: call[1])
     await asyncio.gather(*send(lane, *calls_of(60, 60, 500, 60, 60)))
