@@ -18,6 +18,7 @@
     │   └── OwnedElsewhere       another field manager owns what would be written
     ├── SpecRefused              a custom resource the schema let through but Maestro can't serve
     └── Unavailable              a dependency is away: try again
+        ├── Overloaded
         ├── DatabaseAway
         ├── BrokerAway
         └── KubernetesAway
@@ -130,6 +131,10 @@ class SpecRefused(MaestroError):
 
 class Unavailable(MaestroError):
     """A dependency is away; try again in a few seconds."""
+
+
+class Overloaded(Unavailable):
+    """More calls wait here than this server can hold; try again in a few seconds."""
 
 
 class DatabaseAway(Unavailable):

@@ -16,8 +16,10 @@ from maestro.job import store
 from maestro.kube.client import Kube
 from maestro.settings import Settings
 from maestro_api import automation, clock, errors, gate, health, job, schedule, worker
+from maestro_api.coalescer import Coalescer
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
+from maestro_api.known import Known
 from maestro_api.services import Automations, Health, Jobs, Schedules, Services, Workers
 
 _BODIES = (
@@ -62,12 +64,16 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = settings.database_uri.get_secret_value()
-        # The publisher ends first: what it still gets confirmed is noted over the pool.
-        async with open_pool(database, size=settings.database_pool_size) as pool:
-            broker = settings.broker_uri.get_secret_value()
-            async with clock.beating(pool), Publisher(broker, settled=_settler(pool)) as publisher:
-                app.state.services = _services(settings, connect, pool, publisher)
-                yield
+        broker = settings.broker_uri.get_secret_value()
+        # Ended in turn from the last: what is still committed is published, what is still confirmed is noted.
+        async with (
+            open_pool(database, size=settings.database_pool_size) as pool,
+            clock.beating(pool),
+            Publisher(broker, settled=_settler(pool)) as publisher,
+            Coalescer(pool) as coalescer,
+        ):
+            app.state.services = _services(settings, connect, pool, publisher, coalescer)
+            yield
 
     return lifespan
 
@@ -80,14 +86,17 @@ def _settler(pool: Pool) -> Callable[[Sequence[Message]], Any]:
     return settle
 
 
-def _services(settings: Settings, connect: Connect, pool: Pool, publisher: Publisher) -> Services:
+def _services(
+    settings: Settings, connect: Connect, pool: Pool, publisher: Publisher, coalescer: Coalescer
+) -> Services:
     definitions = Definitions(connect, settings.definitions_namespace)
+    known = Known(coalescer)
     return Services(
-        automations=Automations(pool, definitions, settings),
+        automations=Automations(pool, definitions, settings, known),
         health=Health(pool, definitions, publisher),
-        jobs=Jobs(pool, publisher),
+        jobs=Jobs(pool, publisher, coalescer, known),
         schedules=Schedules(pool, definitions, settings),
-        workers=Workers(pool, publisher),
+        workers=Workers(pool, publisher, coalescer),
     )
 
 

@@ -20,6 +20,9 @@ from maestro_api.reply import Json
 
 router = APIRouter(prefix=f"{API}/automations", tags=["automations"])
 
+MOST_JOBS = 1_000
+"""To execute in one call."""
+
 Object = dict[str, Any]
 
 
@@ -292,3 +295,42 @@ async def execute(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
     if not isinstance(parameters, dict):
         raise BadInput("The body is the parameters themselves: send a JSON object, or nothing.")
     return Json(job_json(await jobs.execute(id, parameters)), 202)
+
+
+@router.post(
+    "/{id}/execute/batch",
+    status_code=202,
+    response_model=list[JobOut],
+    tags=["jobs"],
+    responses=documented(400, 404, 409, 413, 422),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The parameters of each job.",
+            "content": {
+                "application/json": {
+                    "schema": {"type": "array", "maxItems": MOST_JOBS, "items": {"type": "object"}},
+                    "example": [{"month": "2026-10"}, {"month": "2026-11"}],
+                }
+            },
+        }
+    },
+)
+async def execute_batch(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
+    """Accepts up to 1,000 jobs in one commit, all or none.
+
+    A refused field's name begins with the place of its parameters in the array, from 0.
+    """
+    given = _each_parameters(jsontext.parse(await body.raw(request)))
+    return Json([job_json(job) for job in await jobs.execute_batch(id, given)], 202)
+
+
+def _each_parameters(given: Any) -> list[Object]:
+    if not isinstance(given, list):
+        raise BadInput("The body must be a JSON array of parameter objects.")
+    if len(given) > MOST_JOBS:
+        raise BadInput(f"{len(given)} jobs are too many for one call; send at most {MOST_JOBS}.")
+    for place, parameters in enumerate(given):
+        if not isinstance(parameters, dict):
+            raise BadInput(f"{place}: parameters must be a JSON object.")
+    return given

@@ -6,6 +6,10 @@ SELECT * FROM automations WHERE namespace = %(namespace)s AND name = %(name)s;
 -- One that can be used: neither retired nor only reserved.
 SELECT * FROM automations WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL;
 
+-- name: by_ids
+-- Those of these that can be used.
+SELECT * FROM automations WHERE id = ANY(%(ids)s::integer[]) AND retired_at IS NULL AND uid IS NOT NULL ORDER BY id;
+
 -- name: list_all
 -- All that can be used.
 SELECT * FROM automations WHERE retired_at IS NULL AND uid IS NOT NULL ORDER BY id;

@@ -147,6 +147,13 @@ async def get(conn: Connection, automation_id: int) -> Automation:
     return await _one(conn, "by_id", automation_id)
 
 
+async def by_ids(conn: Connection, ids: Sequence[int]) -> list[Automation]:
+    """Those of these that are in use, by id."""
+    async with conn.cursor(row_factory=_automations) as cursor:
+        await cursor.execute(_sql["by_ids"], {"ids": list(ids)})
+        return await cursor.fetchall()
+
+
 async def by_name(conn: Connection, namespace: str, name: str) -> Automation | None:
     """The row of a resource, retired ones and reservations included."""
     async with conn.cursor(row_factory=_automations) as cursor:

@@ -1,18 +1,20 @@
 """Automations over REST: read from PostgreSQL, written as custom resources."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from maestro.automation import store
 from maestro.automation.model import Automation
-from maestro.db import Pool
+from maestro.db import Connection, Pool
 from maestro.errors import BadInput, MaestroError, NameTaken, Unavailable
 from maestro.kube.client import Resource
 from maestro.kube.kinds import AUTOMATION
 from maestro.settings import Settings
 from maestro_api.database import transaction
 from maestro_api.definitions import Definitions, name_for
+from maestro_api.known import Known
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +24,9 @@ Spec = Mapping[str, Any]
 class Automations:
     """A spec is handed in by the custom resource's field names."""
 
-    def __init__(self, pool: Pool, definitions: Definitions, settings: Settings) -> None:
+    def __init__(self, pool: Pool, definitions: Definitions, settings: Settings, known: Known) -> None:
         self._pool = pool
+        self._known = known
         self._definitions = definitions
         self._shared_queues = settings.shared_queues
 
@@ -92,21 +95,21 @@ class Automations:
         current = await self.get(automation_id)
         self._definitions.refuse_elsewhere(current.namespace)
         deleted = await self._definitions.remove(AUTOMATION, current.name, force=force)
-        async with transaction(self._pool) as conn:
+        async with self._edit() as conn:
             await store.retire(conn, current.namespace, current.name, uid=deleted or current.uid)
 
     async def pause(self, automation_id: int, why: str | None) -> Automation:
         """Pause one of whatever namespace: that is no part of its definition. Raises NotFound."""
-        async with transaction(self._pool) as conn:
+        async with self._edit() as conn:
             return await store.pause(conn, automation_id, words=why)
 
     async def resume(self, automation_id: int) -> Automation:
         """Raises NotFound."""
-        async with transaction(self._pool) as conn:
+        async with self._edit() as conn:
             return await store.resume(conn, automation_id)
 
     async def _register(self, resource: Resource) -> Automation:
-        async with transaction(self._pool) as conn:
+        async with self._edit() as conn:
             # The operator's to clear up after, before it takes this one up.
             if await store.predecessor(conn, resource):
                 raise Unavailable(
@@ -114,6 +117,15 @@ class Automations:
                     "try again in a few seconds."
                 )
             return await store.register(conn, resource, shared_queues=self._shared_queues)
+
+    @asynccontextmanager
+    async def _edit(self) -> AsyncIterator[Connection]:
+        """A transaction after which executes see what it changed."""
+        try:
+            async with transaction(self._pool) as conn:
+                yield conn
+        finally:
+            self._known.forget()
 
 
 def _changes(current: Automation, wanted: Spec) -> dict[str, Any]:

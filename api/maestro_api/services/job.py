@@ -1,55 +1,82 @@
 """Jobs for people: execute, look, cancel, retry."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from maestro import jsontext
-from maestro.automation import store as automations
 from maestro.automation.model import Automation
 from maestro.automation.parameters import resolve
 from maestro.broker.publisher import Publisher
-from maestro.db import Pool
-from maestro.errors import AutomationSuspended
-from maestro.job import store
+from maestro.db import Connection, Pool
+from maestro.errors import AutomationSuspended, FieldError, MaestroError, ParametersRefused
+from maestro.job import keyed, store
 from maestro.job.message import message_of
 from maestro.job.model import Filter, Job, LogLine, NewJob
+from maestro_api.coalescer import ROW_BYTES, Coalescer, answered
 from maestro_api.database import transaction
+from maestro_api.known import Known
 
 _LINES_AT_ONCE = 2_000
+
+Parameters: TypeAlias = dict[str, Any]
+Answers: TypeAlias = list[Job | MaestroError]
 
 
 class Jobs:
     """Every accepted job is committed first and published right after; what can't go out now stays owed."""
 
-    def __init__(self, pool: Pool, publisher: Publisher) -> None:
+    def __init__(self, pool: Pool, publisher: Publisher, coalescer: Coalescer, known: Known) -> None:
         self._pool = pool
         self._publisher = publisher
+        self._known = known
+        self._changed = coalescer.changed
+        self._accepted = coalescer.lane(_accept, size=_size, committed=self._publish)
 
-    async def execute(self, automation_id: int, given: dict[str, Any]) -> Job:
+    async def execute(self, automation_id: int, given: Parameters) -> Job:
         """Accept a job. Raises NotFound, AutomationSuspended or ParametersRefused."""
-        async with transaction(self._pool) as conn:
-            automation = await automations.get(conn, automation_id)
-            _refuse_suspended(automation)
-            parameters = resolve(automation.parameter_schema, automation.default_params, given)
-            [job] = await store.accept(conn, [NewJob(automation_id, parameters)])
-        self._publisher.publish([message_of(job)])
+        automation = await self._known.get(automation_id)
+        _refuse_suspended(automation)
+        parameters = resolve(automation.parameter_schema, automation.default_params, given)
+        [job] = await self._accept([NewJob(automation_id, parameters)])
         return job
+
+    async def execute_batch(self, automation_id: int, given: Sequence[Parameters]) -> list[Job]:
+        """Accept a job for each of these parameters in one commit, in their order, all or none.
+
+        Raises NotFound, AutomationSuspended or ParametersRefused, whose fields begin with the place, counted
+        from 0, of the parameters they are in.
+        """
+        automation = await self._known.get(automation_id)
+        _refuse_suspended(automation)
+        resolved = _resolve_each(automation, given)
+        return await self._accept([NewJob(automation_id, parameters) for parameters in resolved])
 
     async def retry(self, job_id: UUID) -> Job:
         """Accept a new job with the parameters of an earlier one, whatever became of that."""
         async with transaction(self._pool) as conn:
             earlier = await store.get(conn, job_id)
-            _refuse_suspended(await automations.get(conn, earlier.automation_id))
-            parameters = jsontext.parse(earlier.parameters.encode())
-            [job] = await store.accept(conn, [NewJob(earlier.automation_id, parameters)])
-        self._publisher.publish([message_of(job)])
+        _refuse_suspended(await self._known.get(earlier.automation_id))
+        parameters = jsontext.parse(earlier.parameters.encode())
+        [job] = await self._accept([NewJob(earlier.automation_id, parameters)])
         return job
+
+    async def _accept(self, new: Sequence[NewJob]) -> list[Job]:
+        answers = await self._accepted.submit(new) if new else []
+        return [answered(answer) for answer in answers]
+
+    def _publish(self, done: Sequence[tuple[Sequence[NewJob], Answers]]) -> None:
+        jobs = [job for _, answers in done for job in answers if isinstance(job, Job)]
+        self._publisher.publish([message_of(job) for job in jobs if job.publish_due_at is not None])
+        self._changed([job.id for job in jobs])
 
     async def cancel(self, job_id: UUID) -> Job:
         """Cancel a pending job, ask a running one to stop. Raises NotFound or JobEnded."""
         async with transaction(self._pool) as conn:
-            return await store.cancel(conn, job_id)
+            job = await store.cancel(conn, job_id)
+        self._changed([job_id])
+        return job
 
     async def get(self, job_id: UUID) -> Job:
         """Raises NotFound."""
@@ -91,3 +118,26 @@ def _portion(left: int | None) -> int:
 def _refuse_suspended(automation: Automation) -> None:
     if suspension := automation.suspension:
         raise AutomationSuspended(f"The automation takes no jobs now. {suspension.message}")
+
+
+def _resolve_each(automation: Automation, given: Sequence[Parameters]) -> list[Parameters]:
+    resolved: list[Parameters] = []
+    refused: list[FieldError] = []
+    for place, parameters in enumerate(given):
+        try:
+            resolved.append(resolve(automation.parameter_schema, automation.default_params, parameters))
+        except ParametersRefused as error:
+            refused += [FieldError(f"{place}.{field.name}", field.message) for field in error.fields]
+    if refused:
+        raise ParametersRefused(refused)
+    return resolved
+
+
+async def _accept(conn: Connection, calls: Sequence[Sequence[NewJob]]) -> list[Answers]:
+    """The jobs of all calls in one statement."""
+    answers = iter(await keyed.accept(conn, [new for call in calls for new in call]))
+    return [list(islice(answers, len(call))) for call in calls]
+
+
+def _size(new: Sequence[NewJob]) -> int:
+    return sum(ROW_BYTES + len(jsontext.dump(job.parameters)) for job in new)

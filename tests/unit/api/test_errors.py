@@ -23,6 +23,7 @@ EVERY = [
     (errors.IdempotencyKeyReused(), 422),
     (errors.SpecRefused("Reason", "said"), 400),
     (errors.Unavailable(), 503),
+    (errors.Overloaded(), 503),
     (errors.DatabaseAway(), 503),
     (errors.BrokerAway(), 503),
     (errors.KubernetesAway(), 503),
