@@ -52,12 +52,8 @@ WHERE expires_at > now()
 WITH due AS (
     SELECT j.id
     FROM jobs j JOIN automations a ON a.id = j.automation_id
-<<<<<<< HEAD
     WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT j.waits_for_slot
       AND NOT a.suspended AND a.paused_at IS NULL
-=======
-    WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT (a.suspended OR a.paused_at IS NOT NULL)
->>>>>>> crds
     ORDER BY j.publish_due_at
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF j SKIP LOCKED
