@@ -72,7 +72,7 @@ class Automation:
         if self.paused_at is not None:
             return _pause(self)
         if self.suspended:
-            return Suspension(SPEC_SUSPENDED, "Its spec suspends it; resume it with spec.suspend: false.")
+            return Suspension(SPEC_SUSPENDED, "Its spec suspends it. Resume it with spec.suspend: false.")
         return None
 
     @property
@@ -151,8 +151,9 @@ def effective_queue(definition: Definition) -> str:
 def _pause(automation: Automation) -> Suspension:
     told = _PAUSE.fullmatch(automation.paused_reason or "")
     reason, words = told.groups() if told else (PAUSED_BY_PERSON, automation.paused_reason)
-    who = "A retry rule paused it" if reason == RETRY_RULE else "It is paused"
-    how = f"resume it with POST /api/v1/automations/{automation.id}/resume"
+    what = "A retry rule paused it" if reason == RETRY_RULE else "It is paused"
+    why = f": {words.rstrip('.')}" if words else ""
+    how = f"Resume it with POST /api/v1/automations/{automation.id}/resume"
     if automation.suspended:
         how += " and spec.suspend: false"
-    return Suspension(reason, f"{who}{f' ({words})' if words else ''}; {how}.")
+    return Suspension(reason, f"{what}{why}. {how}.")

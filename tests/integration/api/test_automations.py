@@ -148,12 +148,12 @@ def test_pause_and_resume_at_run_time(service: Service, database: psycopg.Connec
     assert paused.status_code == 200
     shown = paused.json()
     assert (shown["suspended"], shown["suspendedReason"]) == (True, "PausedByPerson")
-    assert "(the portal is down)" in shown["suspendedMessage"]
+    assert "paused: the portal is down. Resume it with" in shown["suspendedMessage"]
     assert service.get(url).json() == shown
     refused = service.post(f"{url}/execute")
     assert refused.status_code == 409
     assert f"POST /api/v1{url}/resume" in refused.json()["error"]
-    assert service.call("POST", f"{url}/pause").json()["suspendedMessage"].startswith("It is paused; ")
+    assert service.call("POST", f"{url}/pause").json()["suspendedMessage"].startswith("It is paused. ")
     resumed = service.post(f"{url}/resume")
     assert (resumed.status_code, resumed.json()) == (200, made)
     assert service.post(f"{url}/resume").json() == made

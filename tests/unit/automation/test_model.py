@@ -86,8 +86,12 @@ RESUME = "POST /api/v1/automations/7/resume"
     [
         ({"suspended": True}, "SpecSuspended", ["spec.suspend: false"]),
         ({**PAUSED, "paused_reason": "PausedByPerson"}, "PausedByPerson", [RESUME]),
-        ({**PAUSED, "paused_reason": "PausedByPerson: a: b"}, "PausedByPerson", ["(a: b)", RESUME]),
-        ({**PAUSED, "paused_reason": "RetryRule: job 1 failed"}, "RetryRule", ["rule", "(job 1 failed)"]),
+        ({**PAUSED, "paused_reason": "PausedByPerson: a: b"}, "PausedByPerson", ["paused: a: b. ", RESUME]),
+        (
+            {**PAUSED, "paused_reason": "RetryRule: A job failed."},
+            "RetryRule",
+            ["rule paused it: A job failed. R"],
+        ),
         ({**PAUSED, "suspended": True}, "PausedByPerson", [RESUME, "spec.suspend: false"]),
         ({**PAUSED, "paused_reason": "the portal is down"}, "PausedByPerson", ["the portal is down"]),
     ],
