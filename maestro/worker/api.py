@@ -18,6 +18,7 @@ from uuid import uuid4
 import requests
 
 from maestro.errors import ERROR_HEADER, MaestroError, Unavailable
+from maestro.worker.sdk import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,14 @@ class JobApi:
         """Report how the attempt ended."""
         self._call("POST", "finish", {"status": status, "result": result}, seconds)
 
-    def cancellation_requested(self) -> bool:
-        """Whether to stop; a sign of life too."""
-        return bool(self._call("GET", "cancellation", None, 5).get("cancellation_requested"))
+    def heartbeat(self, progress: Progress) -> bool:
+        """Give a sign of life, tell how far the bot has come, and learn whether to stop."""
+        body = {"progress": progress.fraction, "message": progress.message}
+        return bool(self._call("POST", "heartbeat", body, 5).get("cancellation_requested"))
+
+    def release(self, seconds: float) -> None:
+        """Hand the job back: another worker begins it anew, and this attempt does not count."""
+        self._call("POST", "release", None, seconds)
 
     def _call(
         self, method: str, what: str, body: object, seconds: float, give_up: Callable[[], bool] = never

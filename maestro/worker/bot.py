@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from maestro.worker.frames import FrameReader, Kind
 from maestro.worker.lines import Line, LineSplitter, pieces, storable, storable_json
 from maestro.worker.message import JobMessage
-from maestro.worker.sdk import UNKNOWN
+from maestro.worker.sdk import UNKNOWN, Progress
 from maestro.worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ class Bot:
         self._splitters: defaultdict[tuple[int, Kind], LineSplitter] = defaultdict(LineSplitter)
         self._process: subprocess.Popen[bytes] | None = None
         self._times = _Times()
+        self.progress = Progress()
+        """The latest that the bot told."""
 
     def cancel(self) -> None:
         """Let the bot know that its job is canceled; past its grace it is stopped."""
@@ -179,10 +181,18 @@ class Bot:
                     self._take_output(process, kind, payload)
                 case Kind.RECORD:
                     self._put_record(json.loads(payload))
+                case Kind.PROGRESS:
+                    self._take_progress(json.loads(payload))
                 case Kind.OUTCOME:
                     told = json.loads(payload)
                     self._outcome = Outcome(told["status"], storable_json(told["result"]))
                     self._times.reported = time.monotonic()
+
+    def _take_progress(self, told: dict[str, Any]) -> None:
+        """What is told later goes over what was told before; what it leaves out stays."""
+        message = told["message"] and storable(told["message"])
+        fraction = self.progress.fraction if told["fraction"] is None else told["fraction"]
+        self.progress = Progress(fraction, self.progress.message if message is None else message)
 
     def _put_all(self, kind: Kind, messages: list[str]) -> None:
         level = STDOUT_LEVEL if kind is Kind.STDOUT else STDERR_LEVEL

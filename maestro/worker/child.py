@@ -24,15 +24,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 from maestro.worker.frames import FrameWriter, Kind
-from maestro.worker.sdk import UNKNOWN, Context, NoData
+from maestro.worker.sdk import UNKNOWN, Context, NoData, Progress
 
 MAX_TRACEBACK = 16_384
 MAX_ERROR = 4_096
+MAX_PROGRESS_MESSAGE = 1_024
 
 Outcome = dict[str, Any]
 
@@ -233,6 +235,12 @@ def _bots_frames(frames: TracebackType | None) -> TracebackType | None:
     return frames
 
 
+def _tell_progress(writer: FrameWriter, progress: Progress) -> None:
+    fraction = None if progress.fraction is None else float(progress.fraction)
+    message = None if progress.message is None else str(progress.message)[:MAX_PROGRESS_MESSAGE]
+    writer.write(Kind.PROGRESS, json.dumps({"fraction": fraction, "message": message}).encode())
+
+
 def _listen(control: Any, context: Context) -> None:
     """Until the job ends: a line is a cancellation; the end of the pipe, the end of the runner."""
     while control.readline():
@@ -264,7 +272,7 @@ def main(arguments: list[str]) -> None:
     _be_first_to_go()
     signal.signal(signal.SIGTERM, _terminate)
     os.register_at_fork(after_in_child=_die_of_sigterm)
-    context = Context(**job)
+    context = Context(**job, _tell=partial(_tell_progress, writer))
     threading.Thread(target=_listen, args=(control, context), daemon=True).start()
     outcome = _outcome(context)
     # A late SIGTERM must not interrupt the report of what already happened.

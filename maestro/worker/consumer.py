@@ -73,8 +73,8 @@ class Consumer:
 
     def _end_now(self, job: JobRun | None) -> None:
         if job is not None:
-            logger.warning("Told to stop again: the running job is left as it is.")
-            job.kill()
+            logger.warning("Told to stop again: the running job is handed back.")
+            job.hand_back()
         self._mark_ready(False)
         raise SystemExit(0)
 

@@ -26,6 +26,8 @@ class Kind(IntEnum):
     """A `logging` record, as JSON."""
     OUTCOME = 4
     """How the bot ended, as JSON."""
+    PROGRESS = 5
+    """How far the bot has come, as JSON."""
 
 
 class FrameWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum
 
@@ -13,6 +14,7 @@ from maestro.worker.api import ApiAwayError, ApiRefusedError, JobApi
 from maestro.worker.bot import Bot, Outcome
 from maestro.worker.delivery import LogDelivery
 from maestro.worker.message import JobMessage
+from maestro.worker.sdk import Progress
 from maestro.worker.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -39,17 +41,21 @@ class JobRun:
         self._settings, self._message = settings, message
         self._api = JobApi(session, settings.api_url, message.job_id)
         self._unwanted = threading.Event()
-        self._superseded = False
+        self._reported = threading.Event()
+        self._superseded = self._handed_back = False
         self._bot: Bot | None = None
 
     def stop_waiting(self) -> None:
         """Give up on an API that is away; a bot that runs goes on."""
         self._unwanted.set()
 
-    def kill(self) -> None:
-        """End the bot at once."""
-        if self._bot is not None:
-            self._bot.kill()
+    def hand_back(self) -> None:
+        """End the bot at once and give its job back, for another worker to begin anew; wait a while."""
+        if self._bot is None:
+            return
+        self._handed_back = True
+        self._bot.kill()
+        self._reported.wait(2 * self._settings.release_seconds)
 
     def run(self, settle: Settle) -> None:
         """Start the job, settle its message, and see the job to its end."""
@@ -60,7 +66,10 @@ class JobRun:
             return
         settle(Verdict.ACCEPT)
         logger.info("Job %s, attempt %d: started.", self._message.job_id, attempt)
-        self._report(self._execute(attempt))
+        try:
+            self._report(self._execute(attempt))
+        finally:
+            self._reported.set()
 
     def _not_started(self, error: ApiAwayError | ApiRefusedError) -> Verdict:
         job = self._message.job_id
@@ -94,10 +103,12 @@ class JobRun:
                 ended.set()
 
     def _watch(self, bot: Bot, ended: threading.Event) -> None:
-        """Look for a cancellation until the bot ends, which also tells that this worker lives."""
-        while not ended.wait(self._settings.cancellation_poll_seconds):
+        """Give signs of life until the bot ends, the first at once: after it, silence is soon noticed."""
+        told: Progress | None = None
+        while told is None or not self._rest(bot, told, ended):
+            told = bot.progress
             try:
-                if self._api.cancellation_requested():
+                if self._api.heartbeat(told):
                     bot.cancel()
             except ApiAwayError as error:
                 logger.info("%s", error)
@@ -107,8 +118,21 @@ class JobRun:
                     self._superseded = True
                     bot.cancel()
 
+    def _rest(self, bot: Bot, told: Progress, ended: threading.Event) -> bool:
+        """Wait until a sign of life is due or there is progress to tell; true when the bot ended first."""
+        settings = self._settings
+        soon = min(settings.progress_seconds, settings.heartbeat_seconds)
+        due = time.monotonic() + settings.heartbeat_seconds
+        while not ended.wait(soon):
+            if bot.progress != told or time.monotonic() >= due:
+                return False
+        return True
+
     def _report(self, outcome: Outcome) -> None:
         job = self._message.job_id
+        if self._handed_back:
+            self._release()
+            return
         if self._superseded:
             logger.warning("Job %s: result dropped, the attempt is not the current one.", job)
             return
@@ -118,6 +142,14 @@ class JobRun:
             logger.error("Job %s: %s, but the API did not take it. %s", job, outcome.status, error)
         else:
             logger.info("Job %s: %s.", job, outcome.status)
+
+    def _release(self) -> None:
+        try:
+            self._api.release(self._settings.release_seconds)
+        except (ApiAwayError, ApiRefusedError) as error:
+            logger.warning("Job %s could not be handed back: %s", self._message.job_id, error)
+        else:
+            logger.info("Job %s: handed back.", self._message.job_id)
 
     def _finish(self, outcome: Outcome) -> None:
         seconds = self._settings.delivery_retry_seconds

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,14 @@ class NoData:
     result: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a bot has come: `fraction` from 0 to 1, and what it is doing."""
+
+    fraction: float | None = None
+    message: str | None = None
+
+
 @dataclass
 class Context:
     """The job a bot works on."""
@@ -49,6 +57,7 @@ class Context:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("bot"))
     _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
     _seen: bool = field(default=False, repr=False)
+    _tell: Callable[[Progress], None] = field(default=lambda _: None, repr=False)
 
     @property
     def cancelled(self) -> bool:
@@ -64,6 +73,16 @@ class Context:
         """Sleep, but no longer than until a cancellation; true when there is one."""
         self._cancelled.wait(seconds)
         return self.cancelled
+
+    def progress(self, fraction: float | None = None, message: str | None = None) -> None:
+        """Show how far the job has come: `fraction` from 0 to 1, `message` what the bot is doing.
+
+        The latest is shown within some seconds; call it as often as you like. Raises ValueError when
+        `fraction` is not from 0 to 1.
+        """
+        if fraction is not None and not 0 <= fraction <= 1:
+            raise ValueError(f"progress goes from 0 to 1, not {fraction!r}")
+        self._tell(Progress(fraction, message))
 
     @staticmethod
     def no_data(result: Mapping[str, Any] | None = None) -> NoData:

@@ -35,8 +35,14 @@ class WorkerSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Of the bot's root logger: what is below it is not recorded."""
 
-    cancellation_poll_seconds: float = Field(default=30, gt=0)
-    """Between two looks at whether the job was canceled; each is a sign of life too."""
+    heartbeat_seconds: float = Field(default=30, gt=0)
+    """Between two signs of life; each tells the bot's progress and asks whether the job was canceled."""
+
+    progress_seconds: float = Field(default=5, gt=0)
+    """Progress that changed is told after this long already."""
+
+    release_seconds: float = Field(default=5, ge=0)
+    """How long a worker that is told twice to stop offers its job back to an API that is away."""
 
     cancellation_grace_seconds: float = Field(default=60, ge=0)
     """What a bot gets to return by itself once cancellation is asked; then it is terminated."""

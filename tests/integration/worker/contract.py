@@ -40,7 +40,7 @@ class Reply:
 
 
 class Contract:
-    """start, logs, finish and cancellation under /api/v1/worker/jobs; `answer` may be replaced by a test."""
+    """start, logs, heartbeat, release and finish under /api/v1/worker/jobs; `answer` may be replaced by a test."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -105,7 +105,9 @@ class Contract:
                 return Reply(201, {"message": "ok", "log_ids": [line["seq"] for line in call.body]})
             case "finish":
                 return Reply(200, job | {"status": call.body["status"]})
-            case "cancellation":
+            case "release":
+                return Reply(200, job | {"status": "pending"})
+            case "heartbeat":
                 return Reply(200, {"cancellation_requested": call.job_id in self.canceled})
         return Reply(404, {"error": f"no such call: {call.what}"})
 

@@ -289,11 +289,11 @@ def test_answers_that_are_not_maestros_harm_no_running_job(bench: Bench) -> None
             context.wait(2)
             return {"cancelled": context.cancelled}
     """
-    bench.worker(script, cancellation_poll_seconds="0.2")
+    bench.worker(script, heartbeat_seconds="0.2")
     job = bench.execute()
     assert bench.contract.finished(job) == ("completed", {"cancelled": False})
     assert bench.contract.lines(job) == [("INFO", "first")]
-    assert {what for what, count in misrouted.items() if count > 3} == {"logs", "cancellation", "finish"}
+    assert {what for what, count in misrouted.items() if count > 3} == {"logs", "heartbeat", "finish"}
 
 
 def test_a_refused_key_hands_the_job_back(bench: Bench) -> None:
@@ -419,10 +419,10 @@ def test_a_result_the_api_refuses_fails_the_job_saying_so(bench: Bench) -> None:
 def test_a_cancellation_reaches_the_bot(bench: Bench) -> None:
     bench.worker(
         "def run(p, c):\n    print('running')\n    c.wait(60)\n    return {'stopped': c.cancelled}",
-        cancellation_poll_seconds="0.2",
+        heartbeat_seconds="0.2",
     )
     job = bench.execute()
-    bench.contract.wait_for(job, "cancellation")
+    bench.contract.wait_for(job, "heartbeat")
     bench.contract.canceled.add(job)
     assert bench.contract.finished(job) == ("canceled", {"stopped": True})
 
@@ -434,7 +434,7 @@ def test_a_superseded_attempt_stops_and_reports_nothing(bench: Bench) -> None:
     )
     worker = bench.worker(
         "import time\ndef run(p, c):\n    print('running')\n    while not c.cancelled: time.sleep(0.05)",
-        cancellation_poll_seconds="0.2",
+        heartbeat_seconds="0.2",
     ).wait_ready()
     job = bench.execute()
     bench.contract.wait_for(job, "logs")
@@ -494,7 +494,7 @@ def test_told_to_stop_it_finishes_its_job_and_takes_no_other(bench: Bench) -> No
     assert bench.depth() == 1
 
 
-def test_told_twice_it_leaves_and_takes_the_bot_along(bench: Bench) -> None:
+def test_told_twice_it_leaves_takes_the_bot_along_and_hands_the_job_back(bench: Bench) -> None:
     script = GATED.replace('print("running")', "import os; print(os.getpid())")
     worker = bench.worker(script).wait_ready()
     job = bench.execute(gate=str(bench.gate()))
@@ -504,6 +504,24 @@ def test_told_twice_it_leaves_and_takes_the_bot_along(bench: Bench) -> None:
     worker.terminate()
     assert worker.process.wait(5) == 0
     eventually(lambda: not alive(bot), "the bot is gone")
+    assert bench.contract.of(job, "release")
+    assert not bench.contract.of(job, "finish")
+
+
+def test_a_bot_tells_how_far_it_has_come(bench: Bench) -> None:
+    script = """
+        def run(parameters, context):
+            context.progress(0.25)
+            context.progress(message="page 1 of 4")
+            context.wait(60)
+    """
+    bench.worker(script, progress_seconds="0.1")
+    job = bench.execute()
+    first = bench.contract.wait_for(job, "heartbeat")  # at once, half a minute before the next is due
+    told = {"progress": 0.25, "message": "page 1 of 4"}
+    eventually(lambda: bench.contract.of(job, "heartbeat")[-1].body == told, "its progress is told")
+    assert first.token == bench.contract.of(job, "start")[0].token
+    bench.contract.canceled.add(job)
 
 
 def test_told_to_stop_while_the_api_is_away_at_start_it_hands_the_job_back(bench: Bench) -> None:
