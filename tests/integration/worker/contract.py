@@ -40,7 +40,7 @@ class Reply:
 
 
 class Contract:
-    """start, logs, heartbeat, release and finish under /api/v1/worker/jobs; `answer` may be replaced by a test."""
+    """The calls that a worker makes under /api/v1/worker/jobs; `answer` may be replaced by a test."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
