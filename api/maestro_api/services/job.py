@@ -12,6 +12,7 @@ from maestro.broker.publisher import Publisher
 from maestro.db import Pool
 from maestro.errors import AutomationSuspended
 from maestro.job import store
+from maestro.job.feed import Feed
 from maestro.job.message import message_of
 from maestro.job.model import Filter, Job, LogLine, NewJob
 from maestro_api.database import transaction
@@ -22,9 +23,10 @@ _LINES_AT_ONCE = 2_000
 class Jobs:
     """Every accepted job is committed first and published right after; what can't go out now stays owed."""
 
-    def __init__(self, pool: Pool, publisher: Publisher) -> None:
+    def __init__(self, pool: Pool, publisher: Publisher, feed: Feed) -> None:
         self._pool = pool
         self._publisher = publisher
+        self._feed = feed
 
     async def execute(self, automation_id: int, given: dict[str, Any]) -> Job:
         """Accept a job. Raises NotFound, AutomationSuspended or ParametersRefused."""
@@ -49,7 +51,9 @@ class Jobs:
     async def cancel(self, job_id: UUID) -> Job:
         """Cancel a pending job, ask a running one to stop. Raises NotFound or JobEnded."""
         async with transaction(self._pool) as conn:
-            return await store.cancel(conn, job_id)
+            job = await store.cancel(conn, job_id)
+        self._feed.changed([job_id])
+        return job
 
     async def get(self, job_id: UUID) -> Job:
         """Raises NotFound."""

@@ -24,6 +24,7 @@ EVERY = [
     (errors.DatabaseAway(), 503),
     (errors.BrokerAway(), 503),
     (errors.KubernetesAway(), 503),
+    (errors.TooManyStreams(), 503),
 ]
 
 
