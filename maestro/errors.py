@@ -21,7 +21,8 @@
         ├── Overloaded
         ├── DatabaseAway
         ├── BrokerAway
-        └── KubernetesAway
+        ├── KubernetesAway
+        └── TooManyStreams       this process has as many live logs open as it may
 
 A message is one sentence or two for the person who can act on it: what is wrong, and what to do.
 The api renders the tree in one place (`maestro_api.errors`), the operator in one too (conditions and events).
@@ -147,3 +148,7 @@ class BrokerAway(Unavailable):
 
 class KubernetesAway(Unavailable):
     """The Kubernetes API server can't be reached; try again in a few seconds."""
+
+
+class TooManyStreams(Unavailable):
+    """Too many live logs are open here; close some, or ask GET /jobs/:id/logs?after= for new lines."""

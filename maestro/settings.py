@@ -22,6 +22,10 @@ class Settings(BaseSettings):
     database_uri: SecretStr
     """`postgresql://user:password@host:port/database`."""
 
+    database_direct_uri: SecretStr | None = None
+    """The database past any pooler that hands a connection to another client after each transaction: on such
+    a one nothing can be heard (LISTEN). Absent: `database_uri` is direct."""
+
     database_pool_size: int = 8
     """Connections per process at most. Two flushes of the hot path run side by side, reads get the rest."""
 
@@ -84,12 +88,23 @@ class Settings(BaseSettings):
     body_limit: int = 1024 * 1024
     """Bytes of a request body at most; more is answered with 413."""
 
+    log_streams: int = 2_000
+    """Live logs per api process at most; more are answered with 503."""
+
+    log_stream_patience: float = 30
+    """Seconds that the reader of a live log has to take 64 KiB; a slower one is dropped."""
+
     @field_validator("watch_namespaces", "shared_queues", "runner_image_pull_secrets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @property
+    def direct_uri(self) -> str:
+        """The database's address for LISTEN."""
+        return (self.database_direct_uri or self.database_uri).get_secret_value()
 
     @property
     def management_uri(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
@@ -13,14 +13,15 @@ from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
 from maestro.db import Pool, open_pool
 from maestro.job import store
+from maestro.job.feed import Feed
 from maestro.kube.client import Kube
 from maestro.settings import Settings
-from maestro_api import automation, clock, errors, gate, health, job, schedule, worker
+from maestro_api import automation, clock, errors, gate, health, job, schedule, stream, worker
 from maestro_api.coalescer import Coalescer
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
-from maestro_api.services import Automations, Health, Jobs, Schedules, Services, Workers
+from maestro_api.services import Automations, Health, Jobs, Live, Schedules, Services, Workers
 
 _BODIES = (
     automation.NewAutomation,
@@ -34,8 +35,9 @@ _BODIES = (
 )
 _DESCRIPTION = """Maestro runs robotic process automations on Kubernetes.
 
-People send `Authorization: Bearer <token>`, workers `X-Worker-API-Key`. Times are RFC 3339. JSON comes in
-camelCase or snake_case, and goes out in camelCase (to workers in snake_case). Every error is
+People send `Authorization: Bearer <token>` (for event streams `?token=` will do), workers `X-Worker-API-Key`.
+Times are RFC 3339. JSON comes in camelCase or snake_case, and goes out in camelCase (to workers in
+snake_case). Every error is
 `{"error": "<a sentence that says what to do>"}`."""
 
 
@@ -54,7 +56,7 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, automation, job, schedule, worker):
+    for concept in (health, automation, job, stream, schedule, worker):
         app.include_router(concept.router)
     _describe(app)
     return app
@@ -65,14 +67,18 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = settings.database_uri.get_secret_value()
         broker = settings.broker_uri.get_secret_value()
-        # Ended in turn from the last: what is still committed is published, what is still confirmed is noted.
+        # Ended in turn from the last: what is still committed is told and published, what is still confirmed is
+        # noted.
         async with (
             open_pool(database, size=settings.database_pool_size) as pool,
-            clock.beating(pool),
+            Live(pool, settings.direct_uri, stream.log_event, most=settings.log_streams) as live,
+            Feed(pool) as feed,
             Publisher(broker, settled=_settler(pool)) as publisher,
-            Coalescer(pool) as coalescer,
+            Coalescer(pool, feed.changed) as coalescer,
+            clock.beating(pool),
         ):
-            app.state.services = _services(settings, connect, pool, publisher, coalescer)
+            opened = _Opened(pool, publisher, coalescer, live)
+            app.state.services = _services(settings, connect, opened)
             yield
 
     return lifespan
@@ -86,15 +92,24 @@ def _settler(pool: Pool) -> Callable[[Sequence[Message]], Any]:
     return settle
 
 
-def _services(
-    settings: Settings, connect: Connect, pool: Pool, publisher: Publisher, coalescer: Coalescer
-) -> Services:
+class _Opened(NamedTuple):
+    """What is open while the app runs."""
+
+    pool: Pool
+    publisher: Publisher
+    coalescer: Coalescer
+    live: Live
+
+
+def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services:
+    pool, publisher, coalescer, live = opened
     definitions = Definitions(connect, settings.definitions_namespace)
     known = Known(coalescer)
     return Services(
         automations=Automations(pool, definitions, settings, known),
         health=Health(pool, definitions, publisher),
         jobs=Jobs(pool, publisher, coalescer, known),
+        live=live,
         schedules=Schedules(pool, definitions, settings),
         workers=Workers(pool, publisher, coalescer),
     )
@@ -122,6 +137,7 @@ def _completed(described: dict[str, Any]) -> dict[str, Any]:
         components["schemas"].pop(unused, None)
     components["securitySchemes"] = {
         "people": {"type": "http", "scheme": "bearer"},
+        "peopleOnStreams": {"type": "apiKey", "in": "query", "name": "token"},
         "workers": {"type": "apiKey", "in": "header", "name": "X-Worker-API-Key"},
     }
     for path, operations in described["paths"].items():
@@ -137,12 +153,18 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         del replies["422"]
     if path in gate.OPEN:
         return
-    operation["security"] = [{"workers" if path.startswith(f"{gate.API}/worker/") else "people": []}]
+    operation["security"] = [{who: []} for who in _callers(path)]
     replies["401"] = _error_reply("Credentials are missing or wrong.")
     replies["500"] = _error_reply("Something went wrong here.")
     replies["503"] = _error_reply("A dependency is away; try again after Retry-After seconds.") | {
         "headers": {"Retry-After": {"schema": {"type": "integer"}}}
     }
+
+
+def _callers(path: str) -> tuple[str, ...]:
+    if path.startswith(f"{gate.API}/worker/"):
+        return ("workers",)
+    return ("people", "peopleOnStreams") if gate.is_stream(path) else ("people",)
 
 
 def _error_reply(description: str) -> dict[str, Any]:

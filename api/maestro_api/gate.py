@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 from time import perf_counter
+from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +25,7 @@ API = "/api/v1"
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", f"{API}/health"})
 _WORKERS = f"{API}/worker/"
 _PROBES = frozenset({"/livez", "/readyz", f"{API}/health"})
+_STREAM = re.compile(rf"{API}/jobs/[^/]+/logs/stream")
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
 
 
@@ -55,7 +57,7 @@ class Gate:
             await send(message)
 
         try:
-            self._admit(scope["path"], headers)
+            self._admit(scope, headers)
             await self._app(scope, receive, noting)
         except Unauthorized as error:
             await errors.render(error)(scope, receive, noting)
@@ -69,14 +71,28 @@ class Gate:
         finally:
             _log_access(scope, status, perf_counter() - began, request_id)
 
-    def _admit(self, path: str, headers: dict[bytes, bytes]) -> None:
+    def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        path = scope["path"]
         if path in OPEN:
             return
         if path.startswith(_WORKERS):
             if not _same(headers.get(b"x-worker-api-key", b""), self._worker_key):
                 raise Unauthorized("Send the worker key as X-Worker-API-Key.")
-        elif not _same(_bearer(headers.get(b"authorization", b"")), self._admin_token):
+        elif not _same(_token(scope, headers), self._admin_token):
             raise Unauthorized("Send a valid token as Authorization: Bearer <token>.")
+
+
+def is_stream(path: str) -> bool:
+    """Whether a browser's EventSource may ask for it, which can't send headers: `?token=` is taken there."""
+    return _STREAM.fullmatch(path) is not None
+
+
+def _token(scope: Scope, headers: dict[bytes, bytes]) -> bytes:
+    header = headers.get(b"authorization")
+    if header is None and is_stream(scope["path"]):
+        query: dict[bytes, list[bytes]] = parse_qs(scope["query_string"])
+        return query.get(b"token", [b""])[0]
+    return _bearer(header or b"")
 
 
 def _bearer(header: bytes) -> bytes:

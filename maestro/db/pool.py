@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -64,6 +65,28 @@ async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncItera
         yield pool
     finally:
         await pool.close()
+
+
+@asynccontextmanager
+async def autocommit(pool: Pool) -> AsyncIterator[Connection]:
+    """A pooled connection whose statements commit one by one: no round trips for BEGIN and COMMIT.
+
+    Raises DatabaseAway.
+    """
+    with translate_errors():
+        async with pool.connection() as conn:
+            await conn.set_autocommit(True)
+            try:
+                yield conn
+            finally:
+                # In any other state the pool drops it.
+                if conn.info.transaction_status is TransactionStatus.IDLE:
+                    await conn.set_autocommit(False)
+
+
+async def connect(uri: str) -> Connection:
+    """A connection outside the pool that commits each statement, to LISTEN on. Raises psycopg.Error."""
+    return await psycopg.AsyncConnection[DictRow].connect(uri, autocommit=True, **_connection_options())
 
 
 # When each pooled connection was last given back, by the monotonic clock.

@@ -437,3 +437,60 @@ FROM job_logs
 WHERE job_id = %(id)s AND id > %(after)s
 ORDER BY id
 LIMIT %(limit)s
+
+-- name: log_head
+-- Where a job's log stands: its status and its last line, 0 when it has none.
+SELECT status, coalesce((SELECT max(id) FROM job_logs WHERE job_id = jobs.id), 0) AS last_line
+FROM jobs
+WHERE id = %(id)s
+
+-- name: portion
+-- A job's log lines after one and up to another, the oldest first, bounded in number and size, and whether more lie
+-- between. Of one job, so that the plan reads one partition in the order of its key, however long the log is.
+SELECT id, job_id, logged_at, level, message, actionable, more
+FROM (
+    SELECT *, row_number() OVER in_order AS place, lead(id) OVER in_order IS NOT NULL AS more,
+           sum(octet_length(message)) OVER in_order - octet_length(message) AS octets_before
+    FROM (
+        SELECT * FROM job_logs
+        WHERE job_id = %(id)s AND id > %(after)s AND id <= %(upto)s
+        ORDER BY id
+        LIMIT %(lines)s + 1
+    ) AS next
+    WINDOW in_order AS (ORDER BY id)
+) AS measured
+WHERE place <= %(lines)s AND octets_before < %(octets)s
+ORDER BY id
+
+-- name: news
+-- Of each job its status and the lines after one, in a portion bounded like that; meant for the few lines that are new.
+-- One statement sees one state: with the end of a job, and without more, come all lines that there were by then.
+SELECT seen.job_id, jobs.status, portion.*
+FROM unnest(%(ids)s::uuid[], %(after)s::bigint[]) AS seen (job_id, after)
+JOIN jobs ON jobs.id = seen.job_id
+LEFT JOIN LATERAL (
+    SELECT id, logged_at, level, message, actionable, more
+    FROM (
+        SELECT *, row_number() OVER in_order AS place, lead(id) OVER in_order IS NOT NULL AS more,
+               sum(octet_length(message)) OVER in_order - octet_length(message) AS octets_before
+        FROM (
+            SELECT * FROM job_logs
+            WHERE job_id = seen.job_id AND id > seen.after
+            ORDER BY id
+            LIMIT %(lines)s + 1
+        ) AS next
+        WINDOW in_order AS (ORDER BY id)
+    ) AS measured
+    WHERE place <= %(lines)s AND octets_before < %(octets)s
+) AS portion ON true
+ORDER BY seen.job_id, portion.id
+
+-- name: tell_changes
+-- Tells every follower which jobs changed. Nobody waits for the disk here: a commit that tells something holds up
+-- all others that do.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('job_changes', payload)
+FROM unnest(%(payloads)s::text[]) AS payload
+
+-- name: hear_changes
+-- Makes this connection hear of them.
+LISTEN job_changes

@@ -69,7 +69,6 @@ class Jobs:
     def _publish(self, done: Sequence[tuple[Sequence[NewJob], Answers]]) -> None:
         jobs = [job for _, answers in done for job in answers if isinstance(job, Job)]
         self._publisher.publish([message_of(job) for job in jobs if job.publish_due_at is not None])
-        self._changed([job.id for job in jobs])
 
     async def cancel(self, job_id: UUID) -> Job:
         """Cancel a pending job, ask a running one to stop. Raises NotFound or JobEnded."""

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import psycopg
 import requests
-import uvicorn
 from psycopg import sql
 
 from integration.api.fake_kube import FakeKube
 from integration.servers import free_port, wait_for
 from maestro.settings import Settings
 from maestro_api.app import create_app
+from maestro_api.server import Server
 
 T = TypeVar("T")
 
@@ -90,10 +90,7 @@ def serve(database_uri: str, amqp_url: str, **settings: Any) -> Iterator[Service
     )
     kube = FakeKube()
     app = create_app(chosen, connect=lambda: kube)
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
+    server = Server(app, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, name="api")
     thread.start()
     service = Service(f"http://127.0.0.1:{port}", kube, chosen)

@@ -27,6 +27,7 @@ EVERY = [
     (errors.DatabaseAway(), 503),
     (errors.BrokerAway(), 503),
     (errors.KubernetesAway(), 503),
+    (errors.TooManyStreams(), 503),
 ]
 
 

@@ -32,8 +32,10 @@ def test_every_operation_says_who_may_call_it_and_how_it_fails(described: dict[s
         if path in OPEN:
             assert "security" not in operation
             continue
-        wanted = "workers" if "/worker/" in path else "people"
-        assert operation["security"] == [{wanted: []}]
+        wanted = [{"workers" if "/worker/" in path else "people": []}]
+        if path.endswith("/stream"):
+            wanted.append({"peopleOnStreams": []})
+        assert operation["security"] == wanted
         assert {"401", "500", "503"} <= set(operation["responses"])
         for code, reply in operation["responses"].items():
             if int(code) >= 400:
@@ -48,7 +50,8 @@ def test_every_operation_has_a_short_id_of_its_own_and_a_described_reply(describ
     for path, operation in operations(described):
         for code, reply in operation["responses"].items():
             if code in ("200", "201", "202"):
-                assert reply["content"]["application/json"]["schema"], (path, code)
+                kind = "text/event-stream" if path.endswith("/stream") else "application/json"
+                assert reply["content"][kind]["schema"], (path, code)
 
 
 def test_bodies_are_described_though_we_read_them_ourselves(described: dict[str, Any]) -> None:
