@@ -33,10 +33,39 @@ class Suspension:
 
 
 @dataclass(frozen=True)
-class Automation:
-    """A row of `automations`: what the last accepted resource of this name said."""
+class Suspendable:
+    """What tells whether an automation's jobs are published."""
 
     id: int
+    suspended: bool
+    paused_at: datetime | None
+    paused_reason: str | None
+    """`PausedByPerson` or `RetryRule`, then perhaps `: ` and more words."""
+
+    @property
+    def suspension(self) -> Suspension | None:
+        """By its spec or by a pause at run time; None while its jobs are published."""
+        if self.paused_at is not None:
+            return self._pause()
+        if self.suspended:
+            return Suspension(SPEC_SUSPENDED, "Its spec suspends it. Resume it with spec.suspend: false.")
+        return None
+
+    def _pause(self) -> Suspension:
+        told = _PAUSE.fullmatch(self.paused_reason or "")
+        reason, words = told.groups() if told else (PAUSED_BY_PERSON, self.paused_reason)
+        what = "A retry rule paused it" if reason == RETRY_RULE else "It is paused"
+        why = f": {words.rstrip('.')}" if words else ""
+        how = f"Resume it with POST /api/v1/automations/{self.id}/resume"
+        if self.suspended:
+            how += " and spec.suspend: false"
+        return Suspension(reason, f"{what}{why}. {how}.")
+
+
+@dataclass(frozen=True)
+class Automation(Suspendable):
+    """A row of `automations`: what the last accepted resource of this name said."""
+
     namespace: str
     name: str
     uid: str | None
@@ -49,7 +78,6 @@ class Automation:
     deletion_policy: str
     parameter_schema: list[dict[str, Any]] | None
     default_params: dict[str, Any] | None
-    suspended: bool
     managed: bool
     priority: int
     max_concurrency: int | None
@@ -57,23 +85,12 @@ class Automation:
     timeout_seconds: int | None
     heartbeat_timeout_seconds: int
     retry_policy: dict[str, Any]
-    paused_at: datetime | None
-    paused_reason: str | None
-    """`PausedByPerson` or `RetryRule`, then perhaps `: ` and more words."""
     worker_state: dict[str, Any] | None
+    """What the operator last saw of spec.worker's pods: reason, message, replicas, readyReplicas."""
     created_at: datetime
     updated_at: datetime
     retired_at: datetime | None
     cleared_at: datetime | None
-
-    @property
-    def suspension(self) -> Suspension | None:
-        """By its spec or by a pause at run time; None while its jobs are published."""
-        if self.paused_at is not None:
-            return _pause(self)
-        if self.suspended:
-            return Suspension(SPEC_SUSPENDED, "Its spec suspends it. Resume it with spec.suspend: false.")
-        return None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -146,14 +163,3 @@ def effective_queue(definition: Definition) -> str:
     if definition.worker is not None:
         return f"{definition.namespace}.{definition.name}"
     return SHARED_DEFAULT_QUEUE
-
-
-def _pause(automation: Automation) -> Suspension:
-    told = _PAUSE.fullmatch(automation.paused_reason or "")
-    reason, words = told.groups() if told else (PAUSED_BY_PERSON, automation.paused_reason)
-    what = "A retry rule paused it" if reason == RETRY_RULE else "It is paused"
-    why = f": {words.rstrip('.')}" if words else ""
-    how = f"Resume it with POST /api/v1/automations/{automation.id}/resume"
-    if automation.suspended:
-        how += " and spec.suspend: false"
-    return Suspension(reason, f"{what}{why}. {how}.")

@@ -125,16 +125,24 @@ UPDATE automations SET paused_at = NULL, paused_reason = NULL
 WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL
 RETURNING *;
 
+-- name: note_worker
+-- What was last seen of its worker's pods; one whose spec has no worker any more keeps none.
+UPDATE automations SET worker_state = %(state)s WHERE id = %(id)s AND managed;
+
 -- name: queue_users
 -- How many automations in use share this queue.
 SELECT count(*) AS users FROM automations WHERE queue = %(queue)s AND retired_at IS NULL AND uid IS NOT NULL;
 
 -- name: run_facts
--- What the status of each automation in use tells of its jobs.
-SELECT automations.namespace, automations.name,
+-- What the status of each automation in use tells of its jobs and its queue, and whether it is suspended. Dispatchers
+-- look only at queues that jobs wait in: what they saw a while ago is not known any more.
+SELECT automations.id, automations.namespace, automations.name, automations.suspended, automations.paused_at,
+       automations.paused_reason, automations.queue, queue_states.ready AS messages,
        coalesce(open.pending, 0) AS pending, coalesce(open.running, 0) AS running,
        last.status AS last_status, last.completed_at AS last_finished_at
 FROM automations
+LEFT JOIN queue_states ON queue_states.queue = automations.queue
+    AND queue_states.seen_at > now() - interval '2 minutes'
 LEFT JOIN (
     SELECT automation_id, count(*) FILTER (WHERE status = 'pending') AS pending,
            count(*) FILTER (WHERE status = 'running') AS running

@@ -14,6 +14,7 @@ from maestro.automation.model import (
     PAUSED_BY_PERSON,
     Automation,
     Definition,
+    Suspendable,
     arguments_in_force,
     definition_of,
     effective_queue,
@@ -27,11 +28,14 @@ _FIELDS = [field.name for field in fields(Automation)]
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What an automation's status tells of its jobs."""
+class RunFacts(Suspendable):
+    """What an automation's status tells of its jobs, its queue, and whether it is suspended."""
 
     namespace: str
     name: str
+    queue: str
+    messages: int | None
+    """In the queue, ready to be taken; None when no dispatcher looked lately."""
     pending: int
     running: int
     last_status: str | None
@@ -196,6 +200,11 @@ async def resume(conn: Connection, automation_id: int) -> Automation:
     return await _one(conn, "resume", automation_id)
 
 
+async def note_worker(conn: Connection, automation_id: int, state: dict[str, Any]) -> None:
+    """Keep what was last seen of its worker's pods, as `Automation.worker_state` has it."""
+    await conn.execute(_sql["note_worker"], {"id": automation_id, "state": Jsonb(state)})
+
+
 async def queue_users(conn: Connection, queue: str) -> int:
     """How many automations in use publish to this queue."""
     row = await (await conn.execute(_sql["queue_users"], {"queue": queue})).fetchone()
@@ -203,7 +212,7 @@ async def queue_users(conn: Connection, queue: str) -> int:
 
 
 async def run_facts(conn: Connection) -> list[RunFacts]:
-    """The jobs of each automation in use, counted."""
+    """Of each automation in use."""
     async with conn.cursor(row_factory=class_row(RunFacts)) as cursor:
         await cursor.execute(_sql["run_facts"])
         return await cursor.fetchall()

@@ -36,10 +36,11 @@ SECRET = Kind("v1", "Secret", "secrets")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 EVENT = Kind("v1", "Event", "events")
+POD = Kind("v1", "Pod", "pods")
 
 _KNOWN = {
     (kind.api_version, kind.kind): kind
-    for kind in (AUTOMATION, SCHEDULE, DEPLOYMENT, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT)
+    for kind in (AUTOMATION, SCHEDULE, DEPLOYMENT, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, POD)
 }
 
 

@@ -3,11 +3,11 @@
 import logging
 
 from maestro.automation import store
-from maestro.automation.model import Automation
+from maestro.automation.model import Automation, Suspension
 from maestro.errors import Forbidden, NameTaken, SpecRefused, Unavailable
 from maestro.kube import AUTOMATION
 from maestro_operator import deploy, events, status
-from maestro_operator.conditions import QUEUE_READY, READY, WORKERS_AVAILABLE, Condition
+from maestro_operator.conditions import QUEUE_READY, READY, SUSPENDED, WORKERS_AVAILABLE, Condition
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource
 from maestro_operator.services import Services
@@ -43,6 +43,8 @@ async def sync(services: Services, key: Key) -> None:
     except Unavailable as away:
         await status.write_waiting(services, key, resource, away)
         raise
+    if SUSPENDED not in findings.conditions:
+        await _note_suspension_in_force(services, key, resource, findings)
     _fill(findings, resource)
     await status.write(services, key, resource, findings)
 
@@ -52,7 +54,10 @@ async def _serve(services: Services, key: Key, resource: Resource, findings: Fin
     _refuse_release_namespace(services, resource)
     async with services.database() as connection:
         row = await store.register(connection, resource, shared_queues=services.settings.shared_queues)
-    findings.fields |= {"id": row.id, "queue": {"name": row.queue}}
+    # What else the status tells of the queue stays.
+    known_queue = resource.get("status", {}).get("queue", {})
+    findings.fields |= {"id": row.id, "queue": known_queue | {"name": row.queue}}
+    findings.add(suspended(row.suspension))
     services.came(("automation", key.namespace, key.name))
     _mark_schedules_of_an_edit(services, key, resource)
     queue = await services.topology.ensure(row.queue, row.arguments)
@@ -71,12 +76,32 @@ async def _serve_worker(
     if "worker" in resource["spec"]:
         found = await deploy.deploy(services, resource, row)
         findings.fields["worker"] = {"replicas": found.replicas, "readyReplicas": found.ready}
-        findings.note(WORKERS_AVAILABLE, found.status, found.reason, found.message)
+        findings.add(found.condition)
+        if row.worker_state != found.row:
+            async with services.database() as connection:
+                await store.note_worker(connection, row.id, found.row)
         return
     if key in services.deployments:
         await deploy.undeploy(services, key, row)
     findings.fields["worker"] = None
     findings.note(WORKERS_AVAILABLE, "Unknown", "NotManaged", "Without spec.worker, workers run elsewhere.")
+
+
+def suspended(suspension: Suspension | None) -> Condition:
+    """What the status says of it."""
+    if suspension is None:
+        return Condition(SUSPENDED, "False", "NotSuspended", "Its jobs are published.")
+    return Condition(SUSPENDED, "True", suspension.reason, suspension.message)
+
+
+async def _note_suspension_in_force(
+    services: Services, key: Key, resource: Resource, findings: Findings
+) -> None:
+    """What was taken up before a refusal is served on, and can be paused and resumed."""
+    async with services.database() as connection:
+        row = await store.by_name(connection, key.namespace, key.name)
+    if row is not None and row.uid == resource["metadata"]["uid"]:
+        findings.add(suspended(row.suspension))
 
 
 def _refuse_release_namespace(services: Services, resource: Resource) -> None:
@@ -110,6 +135,7 @@ def _fill(findings: Findings, resource: Resource) -> None:
     old = status.conditions_of(resource)
     findings.default(old, Condition(QUEUE_READY, "Unknown", "NotRegistered", "See Ready."))
     findings.default(old, Condition(WORKERS_AVAILABLE, "Unknown", "NotRegistered", "See Ready."))
+    findings.default(old, Condition(SUSPENDED, "Unknown", "NotRegistered", "See Ready."))
     if "id" in findings.fields and "jobs" not in resource.get("status", {}):
         findings.fields["jobs"] = {"pending": 0, "running": 0}
 

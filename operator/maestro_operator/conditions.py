@@ -8,6 +8,7 @@ from typing import Any, Literal
 READY = "Ready"
 QUEUE_READY = "QueueReady"
 WORKERS_AVAILABLE = "WorkersAvailable"
+SUSPENDED = "Suspended"
 
 # The schema's bound on a message; a broker's or a server's words may be longer.
 _MESSAGE_LIMIT = 4096
@@ -43,6 +44,13 @@ def merged(
             "message": condition.message[:_MESSAGE_LIMIT],
         }
     return list(result.values())
+
+
+def says(conditions: Iterable[Mapping[str, Any]], condition: Condition) -> bool:
+    """Whether this is in the list already, word for word."""
+    found = find(conditions, condition.type)
+    told = condition.status, condition.reason, condition.message[:_MESSAGE_LIMIT]
+    return (found.get("status"), found.get("reason"), found.get("message")) == told
 
 
 def find(conditions: Iterable[Mapping[str, Any]], type_: str) -> Mapping[str, Any]:

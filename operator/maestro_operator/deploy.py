@@ -1,14 +1,15 @@
 """The worker of an Automation in the cluster and at the broker: brought to the spec, or taken away."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from maestro.automation.model import Automation
 from maestro.errors import BadInput, Forbidden, SpecRefused
-from maestro.kube import CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE_ACCOUNT, kind_of
-from maestro_operator import worker
+from maestro.kube import CONFIG_MAP, DEPLOYMENT, POD, SECRET, SERVICE_ACCOUNT, kind_of
+from maestro_operator import pods, worker
+from maestro_operator.conditions import WORKERS_AVAILABLE, Condition
 from maestro_operator.covers import covers
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource
@@ -17,13 +18,27 @@ from maestro_operator.services import Reader, Services
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a Deployment tells of its pods."""
+    """What a Deployment and its pods tell of themselves."""
 
     replicas: int
     ready: int
     status: Literal["True", "False"]
     reason: str
     message: str
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(WORKERS_AVAILABLE, self.status, self.reason, self.message)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As `Automation.worker_state` keeps it."""
+        return {
+            "reason": self.reason,
+            "message": self.message,
+            "replicas": self.replicas,
+            "readyReplicas": self.ready,
+        }
 
 
 async def deploy(services: Services, resource: Resource, row: Automation) -> WorkerState:
@@ -45,7 +60,7 @@ async def deploy(services: Services, resource: Resource, row: Automation) -> Wor
         live = await _bring(services, manifest, secret if manifest["kind"] == SECRET.kind else None)
     if "script" not in resource["spec"]["worker"]:
         await _take_away(services, CONFIG_MAP, namespace, name)
-    return state_of(live)
+    return state_of(live, await _pods(services, live))
 
 
 async def undeploy(services: Services, automation: Key, row: Automation) -> None:
@@ -64,7 +79,24 @@ async def drop_user(services: Services, row: Automation) -> None:
     services.readers = {reader for reader in services.readers if reader.user != user}
 
 
-def state_of(deployment: Mapping[str, Any]) -> WorkerState:
+async def _pods(services: Services, deployment: Resource) -> list[Resource]:
+    """The Deployment's pods where they are worth a look."""
+    if not is_waiting(deployment):
+        return []
+    metadata = deployment["metadata"]
+    label = f"{worker.AUTOMATION_LABEL}={metadata['labels'][worker.AUTOMATION_LABEL]}"
+    return await services.call(
+        services.kube.list, POD, metadata["namespace"], labels=f"{worker.SELECTOR},{label}"
+    )
+
+
+def is_waiting(deployment: Mapping[str, Any]) -> bool:
+    """It has pods, and none of them is ready: they may tell why, and no watch tells of them."""
+    status = deployment.get("status", {})
+    return bool(status.get("replicas")) and not status.get("readyReplicas")
+
+
+def state_of(deployment: Mapping[str, Any], its_pods: Sequence[Mapping[str, Any]] = ()) -> WorkerState:
     """Whether a Deployment's pods are there to take jobs, and if not, why not."""
     status = deployment.get("status", {})
     wanted = deployment["spec"].get("replicas", 1)
@@ -77,6 +109,8 @@ def state_of(deployment: Mapping[str, Any]) -> WorkerState:
     failure = conditions.get("ReplicaFailure", {})
     if failure.get("status") == "True":
         return WorkerState(total, ready, "False", "PodsRefused", failure.get("message", ""))
+    if trouble := pods.trouble(its_pods):
+        return WorkerState(total, ready, "False", trouble.reason, trouble.message)
     if conditions.get("Progressing", {}).get("status") == "False":
         message = f"No pod became ready in time; see kubectl describe pods -l {worker.AUTOMATION_LABEL}="
         message += deployment["metadata"]["labels"][worker.AUTOMATION_LABEL]

@@ -1,9 +1,12 @@
-"""What statuses tell of runs (counts, last and next run), refreshed without hurry and never in a storm."""
+"""What statuses tell of runs (counts, last and next run), refreshed without hurry and never in a storm.
+
+The same look at the database finds those that were paused or resumed since.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from maestro.automation import store
@@ -11,8 +14,8 @@ from maestro.automation.store import RunFacts
 from maestro.errors import MaestroError
 from maestro.kube import AUTOMATION, SCHEDULE
 from maestro.schedule import store as schedule_store
-from maestro_operator import schedule, status
-from maestro_operator.conditions import timestamp
+from maestro_operator import automation, schedule, status
+from maestro_operator.conditions import says, timestamp
 from maestro_operator.keys import Key
 from maestro_operator.services import Services
 
@@ -47,8 +50,9 @@ class Facts:
         async with self._services.database() as connection:
             automations = await store.run_facts(connection)
             schedules = await schedule_store.list_all(connection, include_disabled=True)
-        wanted = {Key(AUTOMATION, each.namespace, each.name): _jobs(each) for each in automations}
+        wanted = {Key(AUTOMATION, each.namespace, each.name): _run_fields(each) for each in automations}
         wanted |= {Key(SCHEDULE, row.namespace, row.name): schedule.run_fields(row) for row in schedules}
+        self._mark_pauses(automations)
         self._written = {key: at for key, at in self._written.items() if key in wanted}
         for key, fields in self._due(wanted):
             resource = self._services.seen.get(key)
@@ -56,6 +60,16 @@ class Facts:
                 continue
             self._written[key] = time.monotonic()
             await asyncio.sleep(1 / _PATCHES_PER_SECOND)
+
+    def _mark_pauses(self, automations: Sequence[RunFacts]) -> None:
+        """A pause or its end comes through the database alone; its sync writes the condition."""
+        for each in automations:
+            key = Key(AUTOMATION, each.namespace, each.name)
+            resource = self._services.seen.get(key)
+            if resource is None or "id" not in resource.get("status", {}):
+                continue  # its first sync will see
+            if not says(status.conditions_of(resource), automation.suspended(each.suspension)):
+                self._services.mark(key)
 
     def _due(self, wanted: dict[Key, dict[str, Any]]) -> Iterator[tuple[Key, dict[str, Any]]]:
         for key, fields in wanted.items():
@@ -67,9 +81,9 @@ class Facts:
                 yield key, fields
 
 
-def _jobs(facts: RunFacts) -> dict[str, Any]:
-    """A merge patch merges objects, so a field that goes is named; none ever does here."""
+def _run_fields(facts: RunFacts) -> dict[str, Any]:
+    """A merge patch merges objects, so a field that may go is named."""
     jobs: dict[str, Any] = {"pending": facts.pending, "running": facts.running}
     if facts.last_status and facts.last_finished_at:
         jobs |= {"lastStatus": facts.last_status, "lastFinishedTime": timestamp(facts.last_finished_at)}
-    return {"jobs": jobs}
+    return {"jobs": jobs, "queue": {"name": facts.queue, "messages": facts.messages}}

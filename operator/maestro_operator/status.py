@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from maestro.automation.model import RETRY_RULE
 from maestro.errors import NotFound, Unavailable
 from maestro_operator import events
-from maestro_operator.conditions import READY, Condition, find, merged
+from maestro_operator.conditions import READY, SUSPENDED, Condition, find, merged
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource
 from maestro_operator.services import Services
@@ -25,7 +26,10 @@ class Findings:
     def note(
         self, type_: str, status: Literal["True", "False", "Unknown"], reason: str, message: str
     ) -> None:
-        self.conditions[type_] = Condition(type_, status, reason, message)
+        self.add(Condition(type_, status, reason, message))
+
+    def add(self, condition: Condition) -> None:
+        self.conditions[condition.type] = condition
 
     def default(self, old: Sequence[Mapping[str, Any]], condition: Condition) -> None:
         """A condition for the first visit; what an earlier visit found stays."""
@@ -47,6 +51,7 @@ async def write(services: Services, key: Key, resource: Resource, findings: Find
     wanted = findings.fields | {"observedGeneration": generation, "conditions": conditions}
     if await patch(services, key, resource, wanted):
         await _tell(services, resource, find(old, READY), find(conditions, READY))
+        await _tell_pause(services, resource, find(old, SUSPENDED), find(conditions, SUSPENDED))
 
 
 async def write_waiting(services: Services, key: Key, resource: Resource, away: Unavailable) -> None:
@@ -65,7 +70,7 @@ async def write_waiting(services: Services, key: Key, resource: Resource, away: 
 async def patch(services: Services, key: Key, resource: Resource, wanted: Mapping[str, Any]) -> bool:
     """Write the fields that differ; False when none does or the resource is gone."""
     status = resource.get("status", {})
-    changed = {name: value for name, value in wanted.items() if status.get(name) != value}
+    changed = {name: value for name, value in wanted.items() if status.get(name) != _stored(value)}
     if not changed:
         return False
     try:
@@ -81,6 +86,13 @@ async def patch(services: Services, key: Key, resource: Resource, wanted: Mappin
     return True
 
 
+def _stored(value: Any) -> Any:
+    """A field as it is once patched: what is None in it is gone."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: each for name, each in value.items() if each is not None}
+
+
 def _object_and_spec(resource: Mapping[str, Any]) -> tuple[str, int]:
     return resource["metadata"]["uid"], resource["metadata"]["generation"]
 
@@ -94,3 +106,11 @@ async def _tell(
         await events.post(services, resource, "Warning", now["reason"], now["message"])
     elif now["status"] == "True" and refused_before:
         await events.post(services, resource, "Normal", now["reason"], now["message"])
+
+
+async def _tell_pause(
+    services: Services, resource: Resource, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """A Warning when a retry rule paused it: a person has to act, and none asked for it."""
+    if now.get("reason") == RETRY_RULE and before.get("reason") != RETRY_RULE:
+        await events.post(services, resource, "Warning", RETRY_RULE, now["message"])

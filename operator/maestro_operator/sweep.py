@@ -6,19 +6,22 @@ The sweep itself repairs nothing, so there is one way to bring things about: `sy
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from maestro.automation import store
 from maestro.automation.model import Automation
 from maestro.broker.management import Permissions, reading
 from maestro.errors import Forbidden, MaestroError
-from maestro.kube import AUTOMATION, CONFIG_MAP, DEPLOYMENT, SCHEDULE, SECRET, SERVICE_ACCOUNT, Kind
+from maestro.kube import AUTOMATION, CONFIG_MAP, DEPLOYMENT, POD, SCHEDULE, SECRET, SERVICE_ACCOUNT, Kind
 from maestro.schedule import store as schedule_store
-from maestro_operator import worker
+from maestro_operator import deploy, worker
+from maestro_operator.conditions import says
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource
 from maestro_operator.services import Services, owner_of
+from maestro_operator.status import conditions_of
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +145,10 @@ class Sweep:
     async def _compare_workers(self, automations: Iterable[Automation]) -> None:
         """Mark Automations that lack one of their worker's objects, or have one and no worker."""
         services = self._services
-        owners = {
-            kind: {owner_of(each) for each in await self._list(kind, worker.SELECTOR)}
-            for kind in (DEPLOYMENT, SECRET, SERVICE_ACCOUNT, CONFIG_MAP)
-        }
+        deployments = await self._list(DEPLOYMENT, worker.SELECTOR)
+        owners = {DEPLOYMENT: {owner_of(each) for each in deployments}}
+        for kind in (SECRET, SERVICE_ACCOUNT, CONFIG_MAP):
+            owners[kind] = {owner_of(each) for each in await self._list(kind, worker.SELECTOR)}
         unlisted = {key for key in services.deployments if key.namespace in self._closed}
         services.deployments = unlisted | {key for key in owners[DEPLOYMENT] if key}
         for row in automations:
@@ -156,6 +159,21 @@ class Sweep:
             wanted = _worker_kinds(resource)
             if any((key in owners[kind]) != (kind in wanted) for kind in owners):
                 services.mark(key)
+        await self._compare_pods([each for each in deployments if deploy.is_waiting(each)])
+
+    async def _compare_pods(self, waiting: Sequence[Resource]) -> None:
+        """Mark Automations whose pods tell another reason for not being ready than their status."""
+        if not waiting:
+            return
+        pods: defaultdict[tuple[str, str], list[Resource]] = defaultdict(list)
+        for pod in await self._list(POD, worker.SELECTOR):
+            pods[_place(pod)].append(pod)
+        for deployment in waiting:
+            key = owner_of(deployment)
+            resource = key and self._services.seen.get(key)
+            found = deploy.state_of(deployment, pods[_place(deployment)])
+            if key and resource and not says(conditions_of(resource), found.condition):
+                self._services.mark(key)
 
     async def _compare_broker(self, automations: Iterable[Automation]) -> None:
         """Mark Automations whose queue, dead-letter binding or user the broker lacks."""
@@ -186,6 +204,12 @@ class Sweep:
 
     def _user(self, row: Automation) -> str:
         return worker.broker_user(self._services.settings.vhost, row.namespace, row.name)
+
+
+def _place(body: Resource) -> tuple[str, str]:
+    """What a worker's Deployment and its pods have in common."""
+    metadata = body["metadata"]
+    return metadata["namespace"], metadata["labels"][worker.AUTOMATION_LABEL]
 
 
 def watched(namespaces: list[str]) -> list[str | None]:

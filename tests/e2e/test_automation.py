@@ -2,17 +2,21 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
 
-from e2e.cluster import Api, Kubectl, automation, eventually, queue_exists, schedule, scripted
+from e2e.cluster import DEFINITIONS, Api, Kubectl, automation, eventually, queue_exists, schedule, scripted
 
 IDLE = """
 def run(parameters, context):
     return {}
 """
+SUSPEND = {"errorClasses": ["CREDENTIAL_INVALID"], "action": "Suspend"}
+NO_SECRET = {"secretKeyRef": {"name": "no-such", "key": "k"}}
+SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 
 
 def refusal(kubectl: Kubectl, body: dict[str, Any], *arguments: str) -> str:
@@ -22,11 +26,14 @@ def refusal(kubectl: Kubectl, body: dict[str, Any], *arguments: str) -> str:
     return done.stderr
 
 
-def wait_reason(kubectl: Kubectl, kind: str, name: str, reason: str, condition: str = "Ready") -> str:
+def wait_reason(
+    kubectl: Kubectl, kind: str, name: str, reason: str, condition: str = "Ready", *, seconds: float = 60
+) -> str:
     """The condition's message once it has that reason."""
     found = eventually(
         lambda: (c := kubectl.condition(kind, name, condition)).get("reason") == reason and c,
         f"{kind} {name} says {reason}",
+        seconds,
     )
     return str(found["message"])
 
@@ -50,6 +57,7 @@ def test_apply_edit_delete_leave_no_trace(kubectl: Kubectl, name: str) -> None:
         "Ready",
         "QueueReady",
         "WorkersAvailable",
+        "Suspended",
     }
     began = time.monotonic()
     kubectl("delete", "automation", name, "--timeout=30s")
@@ -64,6 +72,58 @@ def test_columns_and_explanations(kubectl: Kubectl, name: str) -> None:
     assert line.split()[:5] == [name, "True", "automation_jobs", "0", "0"]
     assert "neither changes nor goes" in kubectl("explain", "automation.spec.queueName")
     assert "IANA" in kubectl("explain", "schedules.rps-maestro.io.spec.timeZone")
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("priority", "maxConcurrency"),
+        ("maxConcurrency", "the others wait"),
+        ("startDeadlineSeconds", "JOB_TIMEOUT"),
+        ("timeoutSeconds", "asked to cancel"),
+        ("heartbeatTimeoutSeconds", "sign of life"),
+        ("retryPolicy.maxAttempts", "the first time included"),
+        ("retryPolicy.rules.errorClasses", "CREDENTIAL_INVALID"),
+        ("retryPolicy.rules.action", "pauses the automation"),
+    ],
+)
+def test_the_life_of_its_jobs_is_explained(kubectl: Kubectl, field: str, words: str) -> None:
+    assert words in " ".join(kubectl("explain", f"automation.spec.{field}").split())
+
+
+def test_the_life_of_its_jobs_is_taken_up(kubectl: Kubectl, api: Api, name: str) -> None:
+    policy = {"maxAttempts": 5, "backoffFactor": 1.5, "rules": [SUSPEND]}
+    limits = {"priority": 9, "maxConcurrency": 2, "startDeadlineSeconds": 60, "timeoutSeconds": 1800}
+    kubectl.apply(automation(name, **limits, heartbeatTimeoutSeconds=60, retryPolicy=policy))
+    kubectl.wait_ready("automation", name)
+    found = kubectl.get("automation", name)
+    assert found["spec"]["retryPolicy"] == policy | {"backoffSeconds": 10}
+    shown = api.get(f"/automations/{found['status']['id']}").json()
+    assert {field: shown[field] for field in limits} == limits
+    assert (shown["heartbeatTimeoutSeconds"], shown["retryPolicy"]) == (60, found["spec"]["retryPolicy"])
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_samples_are_taken(sample: Path) -> None:
+    assert "dry run" in Kubectl(DEFINITIONS)("apply", "--dry-run=server", "-f", str(sample))
+
+
+def test_a_pause_reaches_the_condition_and_outlives_an_edit(kubectl: Kubectl, api: Api, name: str) -> None:
+    kubectl.apply(automation(name))
+    kubectl.wait_ready("automation", name)
+    assert kubectl.condition("automation", name, "Suspended")["reason"] == "NotSuspended"
+    url = f"/automations/{kubectl.get('automation', name)['status']['id']}"
+    assert api.post(f"{url}/pause", {"reason": "until Monday"}).status_code == 200
+    message = wait_reason(kubectl, "automation", name, "PausedByPerson", "Suspended")
+    assert "until Monday" in message
+    assert f"{url}/resume" in message
+    kubectl.apply(automation(name, description="edited"))
+    eventually(lambda: api.get(url).json()["description"] == "edited", "the edit is taken up")
+    assert api.post(f"{url}/execute").status_code == 409
+    assert api.post(f"{url}/resume").json()["suspended"] is False
+    wait_reason(kubectl, "automation", name, "NotSuspended", "Suspended")
+    kubectl.apply(automation(name, suspend=True))
+    assert "spec.suspend" in wait_reason(kubectl, "automation", name, "SpecSuspended", "Suspended")
 
 
 def test_an_unknown_field_is_refused_by_name(kubectl: Kubectl, name: str) -> None:
@@ -86,6 +146,20 @@ def test_an_unknown_field_is_refused_by_name(kubectl: Kubectl, name: str) -> Non
         ({"queueName": "maestro.dlq"}, "dead letters"),
         ({"parameterSchema": [{"name": "a", "type": "select"}]}, "needs options"),
         ({"deletionPolicy": "Keep"}, "deletionPolicy"),
+        ({"priority": 10}, "spec.priority: Invalid value: 10: spec.priority in body should be less than"),
+        ({"priority": "high"}, "spec.priority in body must be of type integer"),
+        ({"maxConcurrency": 0}, "spec.maxConcurrency in body should be greater than or equal to 1"),
+        ({"startDeadlineSeconds": 0}, "spec.startDeadlineSeconds in body should be greater"),
+        ({"timeoutSeconds": 2592001}, "spec.timeoutSeconds in body should be less"),
+        ({"heartbeatTimeoutSeconds": 9}, "spec.heartbeatTimeoutSeconds in body should be greater"),
+        ({"retryPolicy": {"maxAttempts": 0}}, "spec.retryPolicy.maxAttempts in body should be greater"),
+        ({"retryPolicy": {"backoffSeconds": -1}}, "spec.retryPolicy.backoffSeconds in body should be"),
+        ({"retryPolicy": {"backoffFactor": 0.5}}, "spec.retryPolicy.backoffFactor in body should be"),
+        ({"retryPolicy": {"attempts": 2}}, "spec.retryPolicy.attempts"),
+        ({"retryPolicy": {"rules": [{**SUSPEND, "action": "Ignore"}]}}, '"Retry", "Fail", "Suspend"'),
+        ({"retryPolicy": {"rules": [{**SUSPEND, "errorClasses": []}]}}, "errorClasses"),
+        ({"retryPolicy": {"rules": [{**SUSPEND, "errorClasses": ["a b"]}]}}, "^[A-Z][A-Z0-9_]{0,63}$"),
+        ({"retryPolicy": {"rules": [{"action": "Fail"}]}}, "errorClasses: Required value"),
     ],
 )
 def test_a_bad_spec_is_refused_with_what_to_do(
@@ -149,6 +223,23 @@ def test_a_worker_runs_restricted_and_goes_with_its_spec(kubectl: Kubectl, name:
             lambda kind=kind: kubectl.run("get", kind, f"{name}-worker").returncode != 0,  # type: ignore[misc]
             f"the {kind} goes",
         )
+
+
+@pytest.mark.parametrize(
+    ("worker", "reason", "words"),
+    [
+        ({"script": IDLE, "nodeSelector": {"no": "such-node"}}, "WorkerUnschedulable", "node"),
+        ({"image": "registry.invalid/nothing:1"}, "ImagePullFailed", "registry.invalid/nothing:1"),
+        ({"script": IDLE, "env": [{"name": "A", "valueFrom": NO_SECRET}]}, "ContainerRefused", "no-such"),
+        ({"command": ["false"]}, "CrashLooping", "kubectl logs --previous"),
+    ],
+)
+def test_a_worker_that_never_comes_up_says_why(
+    kubectl: Kubectl, name: str, worker: dict[str, Any], reason: str, words: str
+) -> None:
+    kubectl.apply(automation(name, worker=worker))
+    assert words in wait_reason(kubectl, "automation", name, reason, "WorkersAvailable", seconds=120)
+    assert kubectl.condition("automation", name, "WorkersAvailable")["status"] == "False"
 
 
 def test_a_new_script_rolls_the_pods_and_the_secret_stays(kubectl: Kubectl, name: str) -> None:

@@ -48,7 +48,8 @@ class MemoryKube:
             for (of_kind, of_namespace, _), body in self.objects.items()
             if of_kind == kind and namespace in (None, of_namespace)
         ]
-        return [body for body in found if not labels or body["metadata"].get("labels")]
+        wanted = {tuple(each.split("=")) for each in labels.split(",") if each}
+        return [body for body in found if wanted <= set(body["metadata"].get("labels", {}).items())]
 
     def apply(self, resource: Mapping[str, Any], *, manager: str, force: bool = False) -> Resource:
         metadata = resource["metadata"]
@@ -70,8 +71,7 @@ class MemoryKube:
         if live is None:
             raise NotFound
         self.writes.append(("status", kind.kind, name))
-        merged = {**live.get("status", {}), **status}
-        live["status"] = {field: value for field, value in merged.items() if value is not None}
+        live["status"] = _merged(live.get("status", {}), status)
         return deepcopy(self.store(live))
 
     def delete(self, kind: Kind, namespace: str, name: str, *, uid: str | None = None) -> bool:
@@ -87,3 +87,12 @@ class MemoryKube:
         """Only that very object is meant."""
         if uid and live.get("metadata", {}).get("uid") != uid:
             raise Conflict("another object has this name")
+
+
+def _merged(live: Any, patch: Any) -> Any:
+    """By the rules of a JSON merge patch."""
+    if not isinstance(patch, Mapping):
+        return patch
+    known = live if isinstance(live, Mapping) else {}
+    both = {**known, **{name: _merged(known.get(name), value) for name, value in patch.items()}}
+    return {name: value for name, value in both.items() if value is not None}

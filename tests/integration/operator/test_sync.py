@@ -18,6 +18,8 @@ from maestro.errors import BrokerAway, DatabaseAway
 from maestro.kube import AUTOMATION, CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE_ACCOUNT
 from maestro.kube.client import Resource
 from maestro_operator import automation, core
+from maestro_operator.facts import Facts
+from maestro_operator.keys import Key
 
 SCRIPT = {"script": "def run(parameters, context): ..."}
 
@@ -47,11 +49,8 @@ async def test_an_automation_gets_id_queue_and_status_in_one_write(
     status = world.status(key)
     assert (status["id"], status["observedGeneration"], status["queue"]) == (1, 1, {"name": "own"})
     assert status["jobs"] == {"pending": 0, "running": 0}
-    assert [world.condition(key, each)[0] for each in ("Ready", "QueueReady", "WorkersAvailable")] == [
-        "True",
-        "True",
-        "Unknown",
-    ]
+    kinds = ("Ready", "QueueReady", "WorkersAvailable", "Suspended")
+    assert [world.condition(key, each)[0] for each in kinds] == ["True", "True", "Unknown", "False"]
     assert "own" in management.queues()
     assert management.dead_letter_keys() == {"own"}
     assert world.kube.writes == [("status", "Automation", "a")]
@@ -495,6 +494,144 @@ async def test_run_facts_reach_the_status(world: World, database: psycopg.Connec
     database.execute("UPDATE jobs SET status = 'completed', completed_at = '2026-01-01T00:00Z'")
     await world.operator.facts.once()  # its minute is not over
     assert world.status(key)["jobs"] == {"pending": 1, "running": 0}
+
+
+async def test_messages_in_the_queue_are_told_while_they_are_known(
+    world: World, database: psycopg.Connection
+) -> None:
+    key = world.automation("a", queueName="own")
+    await world.settle()
+    seen = "INSERT INTO queue_states (queue, ready, consumers, seen_at) VALUES ('own', 3, 0, now())"
+    database.execute(seen)
+    await world.operator.facts.once()
+    assert world.status(key)["queue"] == {"name": "own", "messages": 3}
+    before = list(world.kube.writes)
+    world.dirty.append(key)
+    await world.settle()
+    assert world.kube.writes == before
+    database.execute("UPDATE queue_states SET seen_at = now() - interval '3 minutes'")
+    world.operator.facts = Facts(world.services)  # another minute
+    await world.operator.facts.once()
+    assert world.status(key)["queue"] == {"name": "own"}
+    before = list(world.kube.writes)
+    world.operator.facts = Facts(world.services)
+    await world.operator.facts.once()
+    assert world.kube.writes == before
+
+
+async def test_what_its_spec_suspends_is_told(world: World) -> None:
+    key = world.automation("a", suspend=True)
+    await world.settle()
+    assert world.condition(key, "Suspended") == ("True", "SpecSuspended")
+    assert world.condition(key) == ("True", "Registered")
+    world.automation("a")
+    await world.settle()
+    assert world.condition(key, "Suspended") == ("False", "NotSuspended")
+    assert world.reasons() == []
+
+
+async def test_a_pause_at_run_time_reaches_the_condition_and_is_written_once(
+    world: World, database: psycopg.Connection
+) -> None:
+    keys = [world.automation("a"), world.automation("b")]
+    await world.settle()
+    pause = "UPDATE automations SET paused_at = now(), paused_reason = %s WHERE name = %s"
+    database.execute(pause, ("PausedByPerson: until Monday", "a"))
+    database.execute(pause, ("RetryRule: A job failed with CREDENTIAL_INVALID.", "b"))
+    before = list(world.kube.writes)
+    for _ in range(2):
+        await world.operator.facts.once()
+        await world.settle()
+    assert [world.condition(key, "Suspended") for key in keys] == [
+        ("True", "PausedByPerson"),
+        ("True", "RetryRule"),
+    ]
+    assert world.kube.writes[len(before) :] == [("status", "Automation", name) for name in "ab"]
+    [told] = world.kube.events
+    assert (told["type"], told["reason"], told["involvedObject"]["name"]) == ("Warning", "RetryRule", "b")
+    assert "CREDENTIAL_INVALID. Resume it with POST /api/v1/automations/2/resume" in told["message"]
+    database.execute("UPDATE automations SET paused_at = NULL, paused_reason = NULL")
+    await world.operator.facts.once()
+    await world.settle()
+    assert [world.condition(key, "Suspended")[0] for key in keys] == ["False", "False"]
+
+
+async def test_a_pause_is_told_beside_a_refused_edit(world: World, database: psycopg.Connection) -> None:
+    world.automation("holder", displayName="Fetch")
+    key = world.automation("a")
+    await world.settle()
+    world.automation("a", displayName="Fetch")
+    await world.settle()
+    database.execute("UPDATE automations SET paused_at = now() WHERE name = 'a'")
+    await world.operator.facts.once()
+    await world.settle()
+    assert world.condition(key) == ("False", "DisplayNameTaken")
+    assert world.condition(key, "Suspended") == ("True", "PausedByPerson")
+    await world.operator.facts.once()
+    assert world.dirty == []
+
+
+def start_pod(world: World, status: Resource) -> None:
+    """The Deployment controller has made the worker's one pod, and that is how it fares."""
+    deployment = world.kube.objects[DEPLOYMENT, "bots", "a-worker"]
+    deployment["status"] = {"replicas": 1, "unavailableReplicas": 1}
+    metadata = {"namespace": "bots", "name": "a-worker-x", "labels": deployment["metadata"]["labels"]}
+    world.kube.store({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status})
+
+
+UNSCHEDULABLE = {
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/1 nodes are available: 1 Insufficient memory.",
+        }
+    ]
+}
+
+
+async def test_what_its_pods_lack_is_told_and_kept(world: World, database: psycopg.Connection) -> None:
+    def kept() -> Any:
+        return database.execute("SELECT worker_state FROM automations").fetchall()
+
+    key = world.automation("a", worker=SCRIPT)
+    await world.settle()
+    starting = {"reason": "PodsStarting", "message": "0 of 1 pods are ready."}
+    assert kept() == [(starting | {"replicas": 0, "readyReplicas": 0},)]
+    start_pod(world, UNSCHEDULABLE)
+    await world.sweep()
+    assert world.condition(key, "WorkersAvailable") == ("False", "WorkerUnschedulable")
+    [(state,)] = kept()
+    assert (state["reason"], state["replicas"], state["readyReplicas"]) == ("WorkerUnschedulable", 1, 0)
+    assert "Insufficient memory" in state["message"]
+    before = list(world.kube.writes)
+    await world.sweep()
+    assert world.kube.writes == before
+    waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+    start_pod(world, {"containerStatuses": [{"image": "a:1", "state": {"waiting": waiting}}]})
+    await world.sweep()
+    assert world.condition(key, "WorkersAvailable") == ("False", "ImagePullFailed")
+    world.kube.objects[DEPLOYMENT, "bots", "a-worker"]["status"] = {"replicas": 1, "readyReplicas": 1}
+    world.dirty.append(key)
+    await world.settle()
+    assert world.condition(key, "WorkersAvailable") == ("True", "WorkersReady")
+    ready = {"reason": "WorkersReady", "message": "1 of 1 pods are ready."}
+    assert kept() == [(ready | {"replicas": 1, "readyReplicas": 1},)]
+    world.automation("a")
+    await world.settle()
+    assert kept() == [(None,)]
+
+
+async def test_pods_of_another_worker_are_no_matter(world: World) -> None:
+    key = world.automation("a", worker=SCRIPT)
+    world.automation("b", worker=SCRIPT)
+    await world.settle()
+    start_pod(world, UNSCHEDULABLE)
+    world.kube.objects[DEPLOYMENT, "bots", "b-worker"]["status"] = {"replicas": 1}
+    await world.sweep()
+    assert world.condition(key, "WorkersAvailable") == ("False", "WorkerUnschedulable")
+    assert world.condition(Key(AUTOMATION, "bots", "b"), "WorkersAvailable") == ("False", "PodsStarting")
 
 
 async def test_a_broker_that_is_away_is_waited_for(database_uri: str, own_broker: Broker) -> None:

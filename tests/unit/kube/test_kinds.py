@@ -17,4 +17,4 @@ def test_paths() -> None:
 def test_a_foreign_kind_is_refused() -> None:
     assert kind_of({"apiVersion": "v1", "kind": "Secret"}) == SECRET
     with pytest.raises(BadInput, match="Automation"):
-        kind_of({"apiVersion": "v1", "kind": "Pod"})
+        kind_of({"apiVersion": "v1", "kind": "Node"})
