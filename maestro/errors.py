@@ -97,7 +97,7 @@ class NameTaken(Conflict):
 
 
 class AutomationSuspended(Conflict):
-    """The automation is suspended; resume it (spec.suspend: false) and execute again."""
+    """The automation is suspended; resume it and execute again."""
 
 
 class AttemptSuperseded(Conflict):

@@ -23,6 +23,7 @@ from maestro_api.services import Automations, Health, Jobs, Schedules, Services,
 _BODIES = (
     automation.NewAutomation,
     automation.AutomationChange,
+    automation.Pause,
     schedule.NewSchedule,
     schedule.ScheduleChange,
     worker.LineIn,

@@ -35,7 +35,51 @@ class ParameterEntry(body.Input):
     placeholder: str | None = None
 
 
+ErrorClass = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
+
+
+class RetryRule(body.Input):
+    """What becomes of a job that failed with one of these error classes."""
+
+    error_classes: list[ErrorClass] = Field(min_length=1, max_length=32)
+    action: Literal["Retry", "Fail", "Suspend"]
+
+
+class RetryPolicy(body.Input):
+    """When a job is tried again; what is left out has its default."""
+
+    max_attempts: int = Field(3, ge=1, le=100, strict=True)
+    backoff_seconds: int = Field(10, ge=0, le=86_400, strict=True)
+    backoff_factor: float = Field(2, ge=1, le=10, strict=True)
+    rules: list[RetryRule] = Field([], max_length=32, description="The first that names the class decides.")
+
+
 class _AutomationFields(body.Input):
+    priority: int | None = Field(
+        None,
+        ge=0,
+        le=9,
+        strict=True,
+        description="Higher ones first among those that wait for maxConcurrency.",
+    )
+    max_concurrency: int | None = Field(
+        None, ge=1, le=10_000, strict=True, description="How many of its jobs run at once."
+    )
+    start_deadline_seconds: int | None = Field(
+        None, ge=1, le=31_536_000, strict=True, description="A job not started by then fails: JOB_TIMEOUT."
+    )
+    timeout_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=2_592_000,
+        strict=True,
+        description="A longer attempt is stopped: JOB_TIMEOUT.",
+    )
+    heartbeat_timeout_seconds: int | None = Field(
+        None, ge=10, le=86_400, strict=True, description="A worker silent for so long is lost."
+    )
+    retry_policy: RetryPolicy | None = Field(None, description="Replaces the one there is.")
+
     @model_validator(mode="before")
     @classmethod
     def _no_worker(cls, value: Object) -> Object:
@@ -95,6 +139,19 @@ class AutomationChange(_AutomationFields):
     default_params: Object | None = None
 
 
+class Pause(body.Input):
+    """Why an automation is paused."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The portal is down until Monday."}})
+
+    reason: str | None = Field(None, max_length=500, description="For people; shown until it is resumed.")
+
+    @field_validator("reason")
+    @classmethod
+    def _one_line(cls, reason: str | None) -> str | None:
+        return " ".join(reason.split()) if reason else None
+
+
 class AutomationOut(BaseModel):
     """An automation and the custom resource it is."""
 
@@ -107,6 +164,15 @@ class AutomationOut(BaseModel):
     queue_name: str = Field(description="The queue in force.")
     default_params: Object | None
     parameter_schema: list[Object] | None
+    priority: int
+    max_concurrency: int | None
+    start_deadline_seconds: int | None
+    timeout_seconds: int | None
+    heartbeat_timeout_seconds: int
+    retry_policy: Object
+    suspended: bool = Field(description="By its spec or paused: nothing is published for it.")
+    suspended_reason: str | None = Field(description="SpecSuspended, PausedByPerson or RetryRule.")
+    suspended_message: str | None = Field(description="Why, and how to resume it.")
     created_at: datetime
     updated_at: datetime
     namespace: str
@@ -114,6 +180,7 @@ class AutomationOut(BaseModel):
 
     @classmethod
     def of(cls, automation: Automation) -> Self:
+        suspension = automation.suspension
         return cls(
             id=automation.id,
             name=automation.display_name,
@@ -122,6 +189,15 @@ class AutomationOut(BaseModel):
             queue_name=automation.queue,
             default_params=automation.default_params,
             parameter_schema=automation.parameter_schema,
+            priority=automation.priority,
+            max_concurrency=automation.max_concurrency,
+            start_deadline_seconds=automation.start_deadline_seconds,
+            timeout_seconds=automation.timeout_seconds,
+            heartbeat_timeout_seconds=automation.heartbeat_timeout_seconds,
+            retry_policy=automation.retry_policy,
+            suspended=suspension is not None,
+            suspended_reason=suspension.reason if suspension else None,
+            suspended_message=suspension.message if suspension else None,
             created_at=automation.created_at,
             updated_at=automation.updated_at,
             namespace=automation.namespace,
@@ -131,6 +207,7 @@ class AutomationOut(BaseModel):
 
 NewAutomationBody = Annotated[NewAutomation, Depends(body.read_as(NewAutomation))]
 AutomationChangeBody = Annotated[AutomationChange, Depends(body.read_as(AutomationChange))]
+PauseBody = Annotated[Pause, Depends(body.read_as(Pause, required=False))]
 
 
 @router.post(
@@ -176,6 +253,22 @@ async def delete_automation(id: Id, automations: Automations, force: Force = Fal
     """Deletes the custom resource. Pending jobs are canceled, running ones may finish, history stays."""
     await automations.delete(id, force=force)
     return Response(status_code=204)
+
+
+@router.post(
+    "/{id}/pause",
+    responses=documented(400, 404, 413),
+    openapi_extra=body.described_by(Pause, required=False),
+)
+async def pause_automation(id: Id, pause: PauseBody, automations: Automations) -> AutomationOut:  # noqa: A002
+    """Takes no jobs and publishes nothing until it is resumed. Running jobs go on; spec stays as it is."""
+    return AutomationOut.of(await automations.pause(id, pause.reason))
+
+
+@router.post("/{id}/resume", responses=documented(400, 404))
+async def resume_automation(id: Id, automations: Automations) -> AutomationOut:  # noqa: A002
+    """Ends a pause, by whomever. One that its spec suspends stays so: `suspended` tells."""
+    return AutomationOut.of(await automations.resume(id))
 
 
 @router.post(

@@ -47,7 +47,11 @@ def _too_large(limit: int) -> TooLarge:
 def read_as(model: type[M], *, required: bool = True) -> Callable[[Request], Awaitable[M]]:
     """A dependency: the body as this model. Raises BadInput naming each field that is wrong.
 
+<<<<<<< HEAD
     Where no body is required, an empty one gives the model's defaults.
+=======
+    Where it is not required, no body at all is an empty object.
+>>>>>>> crds
     """
 
     async def read(request: Request) -> M:

@@ -17,7 +17,8 @@ SELECT * FROM automations WHERE retired_at IS NOT NULL AND cleared_at IS NULL AN
 -- name: register
 -- Take up a resource and claim its queue, in one round trip. Nothing changes or comes back when another namespace
 -- has the queue, or for an older generation of the same object. The queue is chosen once per object: an edit never
--- moves it, a namesake made anew chooses again. (The claim's no-op update makes the holder's row come back.)
+-- moves it, a namesake made anew chooses again, and its predecessor's pause is over. (The claim's no-op update makes
+-- the holder's row come back.)
 WITH claim AS (
     INSERT INTO queue_claims (queue, namespace) SELECT %(queue)s, %(namespace)s WHERE NOT %(shared)s
     ON CONFLICT (queue) DO UPDATE SET queue = excluded.queue
@@ -25,11 +26,13 @@ WITH claim AS (
 )
 INSERT INTO automations AS known
     (namespace, name, uid, generation, display_name, description, script_path, queue, queue_arguments,
-     deletion_policy, parameter_schema, default_params, suspended, managed)
+     deletion_policy, parameter_schema, default_params, suspended, priority, max_concurrency,
+     start_deadline_seconds, timeout_seconds, heartbeat_timeout_seconds, retry_policy, managed)
 SELECT
     %(namespace)s, %(name)s, %(uid)s, %(generation)s, %(display_name)s, %(description)s, %(script_path)s,
     %(queue)s, %(queue_arguments)s::jsonb, %(deletion_policy)s, %(parameter_schema)s::jsonb,
-    %(default_params)s::jsonb, %(suspended)s, %(managed)s
+    %(default_params)s::jsonb, %(suspended)s, %(priority)s, %(max_concurrency)s, %(start_deadline_seconds)s,
+    %(timeout_seconds)s, %(heartbeat_timeout_seconds)s, %(retry_policy)s::jsonb, %(managed)s
 WHERE %(shared)s OR EXISTS (SELECT FROM claim WHERE claim.namespace = %(namespace)s)
 ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
     uid = excluded.uid,
@@ -43,7 +46,16 @@ ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
     parameter_schema = excluded.parameter_schema,
     default_params = excluded.default_params,
     suspended = excluded.suspended,
+    priority = excluded.priority,
+    max_concurrency = excluded.max_concurrency,
+    start_deadline_seconds = excluded.start_deadline_seconds,
+    timeout_seconds = excluded.timeout_seconds,
+    heartbeat_timeout_seconds = excluded.heartbeat_timeout_seconds,
+    retry_policy = excluded.retry_policy,
     managed = excluded.managed,
+    paused_at = CASE WHEN known.uid = excluded.uid THEN known.paused_at END,
+    paused_reason = CASE WHEN known.uid = excluded.uid THEN known.paused_reason END,
+    worker_state = CASE WHEN known.uid = excluded.uid AND excluded.managed THEN known.worker_state END,
     updated_at = now(),
     retired_at = NULL,
     cleared_at = NULL
@@ -96,6 +108,18 @@ FROM doomed WHERE jobs.id = doomed.id AND jobs.status = 'pending';
 -- name: cleared
 -- Its queue and broker user are dealt with.
 UPDATE automations SET cleared_at = now() WHERE id = %(id)s AND retired_at IS NOT NULL;
+
+-- name: pause
+-- Paused at run time: nothing is published for it. A pause anew keeps the first one's time.
+UPDATE automations SET paused_at = coalesce(paused_at, now()), paused_reason = %(reason)s
+WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL
+RETURNING *;
+
+-- name: resume
+-- The pause is over.
+UPDATE automations SET paused_at = NULL, paused_reason = NULL
+WHERE id = %(id)s AND retired_at IS NULL AND uid IS NOT NULL
+RETURNING *;
 
 -- name: queue_users
 -- How many automations in use share this queue.

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from maestro.automation.model import (
+    PAUSED_BY_PERSON,
     Automation,
     Definition,
     arguments_in_force,
@@ -143,12 +144,7 @@ async def drop_stale_reservations(conn: Connection) -> int:
 
 async def get(conn: Connection, automation_id: int) -> Automation:
     """Raises NotFound when there is none in use with this id."""
-    async with conn.cursor(row_factory=_automations) as cursor:
-        await cursor.execute(_sql["by_id"], {"id": automation_id})
-        found = await cursor.fetchone()
-    if found is None:
-        raise NotFound(f"There is no automation {automation_id}.")
-    return found
+    return await _one(conn, "by_id", automation_id)
 
 
 async def by_name(conn: Connection, namespace: str, name: str) -> Automation | None:
@@ -177,6 +173,22 @@ async def cleared(conn: Connection, automation_id: int) -> None:
     await conn.execute(_sql["cleared"], {"id": automation_id})
 
 
+async def pause(
+    conn: Connection, automation_id: int, reason: str = PAUSED_BY_PERSON, words: str | None = None
+) -> Automation:
+    """Publish nothing for it from now on, whatever its spec says. `reason` is one CamelCase word.
+
+    One that is paused already takes over the new reason. Raises NotFound.
+    """
+    told = f"{reason}: {words}" if words else reason
+    return await _one(conn, "pause", automation_id, reason=told)
+
+
+async def resume(conn: Connection, automation_id: int) -> Automation:
+    """End its pause, if there is one; what its spec says holds again. Raises NotFound."""
+    return await _one(conn, "resume", automation_id)
+
+
 async def queue_users(conn: Connection, queue: str) -> int:
     """How many automations in use publish to this queue."""
     row = await (await conn.execute(_sql["queue_users"], {"queue": queue})).fetchone()
@@ -188,6 +200,16 @@ async def run_facts(conn: Connection) -> list[RunFacts]:
     async with conn.cursor(row_factory=class_row(RunFacts)) as cursor:
         await cursor.execute(_sql["run_facts"])
         return await cursor.fetchall()
+
+
+async def _one(conn: Connection, statement: str, automation_id: int, **values: Any) -> Automation:
+    """The row that a statement on one automation in use returns. Raises NotFound."""
+    async with conn.cursor(row_factory=_automations) as cursor:
+        await cursor.execute(_sql[statement], {"id": automation_id, **values})
+        found = await cursor.fetchone()
+    if found is None:
+        raise NotFound(f"There is no automation {automation_id}.")
+    return found
 
 
 def _is_current(known: Automation, definition: Definition) -> bool:
@@ -228,7 +250,7 @@ async def _refuse_claimed(conn: Connection, queue: str, namespace: str) -> None:
 async def _upsert(conn: Connection, definition: Definition, queue: str, *, shared: bool) -> Automation | None:
     values: dict[str, Any] = vars(definition) | {"queue": queue, "shared": shared}
     values["managed"] = values.pop("worker") is not None
-    for name in ("queue_arguments", "parameter_schema", "default_params"):
+    for name in ("queue_arguments", "parameter_schema", "default_params", "retry_policy"):
         values[name] = None if values[name] is None else Jsonb(values[name])
     async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["register"], values)

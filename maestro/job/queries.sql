@@ -175,7 +175,7 @@ WITH asked AS (
             format('The worker was lost in attempt %%s, the last one that the retryPolicy allows.', jobs.attempt))
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'lost'
 ), paused AS (
-    UPDATE automations SET paused_at = now(), paused_reason = 'WORKER_LOST'
+    UPDATE automations SET paused_at = now(), paused_reason = 'RetryRule: A job failed with WORKER_LOST.'
     FROM judged
     WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.verdict = 'lost'
       AND retry_action(judged.retry_policy, 'WORKER_LOST') = 'Suspend'
@@ -290,7 +290,7 @@ WITH asked AS (
         waits_for_slot = judged.max_concurrency IS NOT NULL, timed_out_at = NULL, cancellation_requested_at = NULL
     FROM judged WHERE jobs.id = judged.id AND judged.action = 'Retry'
 ), paused AS (
-    UPDATE automations SET paused_at = now(), paused_reason = judged.failed_class
+    UPDATE automations SET paused_at = now(), paused_reason = format('RetryRule: A job failed with %%s.', judged.failed_class)
     FROM judged
     WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.action = 'Suspend'
 )
@@ -365,6 +365,15 @@ WITH asked AS (
 SELECT asked.id, j.id IS NOT NULL AS known, j.attempt_token IS NOT DISTINCT FROM asked.token AS current,
        j.cancellation_requested_at IS NOT NULL OR j.status NOT IN ('pending', 'running') AS cancellation_requested
 FROM asked LEFT JOIN jobs j ON j.id = asked.id
+
+-- name: note_up
+-- The service is up. After a gap its clock starts anew: a silence in an outage of ours is no worker's fault.
+INSERT INTO service_clock AS clock (up_since, last_beat)
+VALUES (coalesce(%(now)s::timestamptz, now()), coalesce(%(now)s::timestamptz, now()))
+ON CONFLICT (only_one) DO UPDATE SET
+    up_since = CASE WHEN excluded.last_beat > clock.last_beat + interval '30 s' THEN excluded.up_since
+                    ELSE clock.up_since END,
+    last_beat = excluded.last_beat
 
 -- name: cancel
 -- Pending jobs are canceled at once, running ones asked to stop; ended ones stay as they are.

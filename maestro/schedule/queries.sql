@@ -65,7 +65,8 @@ WHERE namespace = %(namespace)s AND name = %(name)s AND uid = coalesce(%(uid)s, 
 -- name: due
 -- The schedules whose next run has come, held against other dispatchers, with what firing them needs.
 SELECT s.id, s.namespace, s.name, s.cron, s.time_zone, s.parameters, s.next_run_at, s.automation_name,
-       a.id AS automation_id, a.suspended AS automation_suspended, a.parameter_schema, a.default_params
+       a.id AS automation_id, a.suspended OR a.paused_at IS NOT NULL AS automation_suspended,
+       a.parameter_schema, a.default_params
 FROM schedules s
 LEFT JOIN automations a ON a.namespace = s.namespace AND a.name = s.automation_name
     AND a.uid IS NOT NULL AND a.retired_at IS NULL

@@ -95,6 +95,16 @@ class Automations:
         async with transaction(self._pool) as conn:
             await store.retire(conn, current.namespace, current.name, uid=deleted or current.uid)
 
+    async def pause(self, automation_id: int, why: str | None) -> Automation:
+        """Pause one of whatever namespace: that is no part of its definition. Raises NotFound."""
+        async with transaction(self._pool) as conn:
+            return await store.pause(conn, automation_id, words=why)
+
+    async def resume(self, automation_id: int) -> Automation:
+        """Raises NotFound."""
+        async with transaction(self._pool) as conn:
+            return await store.resume(conn, automation_id)
+
     async def _register(self, resource: Resource) -> Automation:
         async with transaction(self._pool) as conn:
             # The operator's to clear up after, before it takes this one up.
@@ -117,5 +127,11 @@ def _changes(current: Automation, wanted: Spec) -> dict[str, Any]:
         "queueName": current.queue,
         "parameterSchema": current.parameter_schema or [],
         "defaultParams": current.default_params or {},
+        "priority": current.priority,
+        "maxConcurrency": current.max_concurrency,
+        "startDeadlineSeconds": current.start_deadline_seconds,
+        "timeoutSeconds": current.timeout_seconds,
+        "heartbeatTimeoutSeconds": current.heartbeat_timeout_seconds,
+        "retryPolicy": current.retry_policy,
     }
     return {field: value for field, value in wanted.items() if value != in_force[field]}

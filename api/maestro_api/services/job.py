@@ -89,5 +89,5 @@ def _portion(left: int | None) -> int:
 
 
 def _refuse_suspended(automation: Automation) -> None:
-    if automation.suspended:
-        raise AutomationSuspended
+    if suspension := automation.suspension:
+        raise AutomationSuspended(f"The automation takes no jobs now. {suspension.message}")

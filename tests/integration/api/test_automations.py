@@ -18,6 +18,15 @@ FIELDS = {
     "queueName",
     "defaultParams",
     "parameterSchema",
+    "priority",
+    "maxConcurrency",
+    "startDeadlineSeconds",
+    "timeoutSeconds",
+    "heartbeatTimeoutSeconds",
+    "retryPolicy",
+    "suspended",
+    "suspendedReason",
+    "suspendedMessage",
     "createdAt",
     "updatedAt",
     "namespace",
@@ -74,6 +83,102 @@ def test_snake_case_comes_in_as_well(service: Service) -> None:
     shown = reply.json()
     assert (shown["scriptPath"], shown["queueName"], shown["defaultParams"]) == ("s.py", "q", {"n": [1]})
     assert shown["parameterSchema"] == [{"name": "n", "label": "N", "type": "list", "itemType": "number"}]
+
+
+def test_the_life_of_its_jobs_is_set_and_shown(service: Service) -> None:
+    plain = service.automation("plain")
+    policy = {"maxAttempts": 3, "backoffSeconds": 10, "backoffFactor": 2, "rules": []}
+    assert (plain["priority"], plain["heartbeatTimeoutSeconds"], plain["retryPolicy"]) == (0, 300, policy)
+    assert (plain["maxConcurrency"], plain["startDeadlineSeconds"], plain["timeoutSeconds"]) == (None,) * 3
+    rules = [{"errorClasses": ["PORTAL_DOWN", "MY_OWN"], "action": "Retry"}]
+    given = {
+        "priority": 9,
+        "maxConcurrency": 2,
+        "startDeadlineSeconds": 60,
+        "timeoutSeconds": 3600,
+        "heartbeatTimeoutSeconds": 120,
+        "retryPolicy": {"maxAttempts": 5, "rules": rules},
+    }
+    made = service.automation("full", **given)
+    kept = given | {"retryPolicy": policy | {"maxAttempts": 5, "rules": rules}}
+    assert {field: made[field] for field in given} == kept
+    assert {field: spec_of(service, made)[field] for field in given} == kept
+    writes = service.kube.writes
+    assert service.put(f"/automations/{made['id']}", made).json() == made
+    assert service.kube.writes == writes
+    snake = {"max_concurrency": 3, "retry_policy": {"max_attempts": 1}}
+    changed = service.put(f"/automations/{made['id']}", snake).json()
+    assert (changed["maxConcurrency"], changed["retryPolicy"]) == (3, policy | {"maxAttempts": 1})
+    assert changed["timeoutSeconds"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("priority", 10),
+        ("priority", True),
+        ("maxConcurrency", 0),
+        ("startDeadlineSeconds", 0),
+        ("timeoutSeconds", "3600"),
+        ("heartbeatTimeoutSeconds", 9),
+        ("retryPolicy.maxAttempts", 0),
+        ("retryPolicy.backoffFactor", 0.5),
+        ("retryPolicy.rules.0.errorClasses.0", "portal down"),
+        ("retryPolicy.rules.0.action", "Ignore"),
+    ],
+)
+def test_bad_limits_are_refused_by_name(service: Service, field: str, value: object) -> None:
+    rule = {"errorClasses": ["PORTAL_DOWN"], "action": "Retry"}
+    body: dict[str, Any] = {"name": "n", "scriptPath": "x", "retryPolicy": {"rules": [rule]}}
+    *path, last = [int(step) if step.isdigit() else step for step in field.split(".")]
+    place: Any = body
+    for step in path:
+        place = place[step]
+    place[last] = value
+    reply = service.post("/automations", body)
+    assert reply.status_code == 400
+    assert f"{field}: " in reply.json()["error"]
+    assert not service.kube.objects
+
+
+def test_pause_and_resume_at_run_time(service: Service, database: psycopg.Connection) -> None:
+    made = service.automation()
+    url, writes = f"/automations/{made['id']}", service.kube.writes
+    paused = service.post(f"{url}/pause", {"reason": "the portal\nis down"})
+    assert paused.status_code == 200
+    shown = paused.json()
+    assert (shown["suspended"], shown["suspendedReason"]) == (True, "PausedByPerson")
+    assert "(the portal is down)" in shown["suspendedMessage"]
+    assert service.get(url).json() == shown
+    refused = service.post(f"{url}/execute")
+    assert refused.status_code == 409
+    assert f"POST /api/v1{url}/resume" in refused.json()["error"]
+    assert service.call("POST", f"{url}/pause").json()["suspendedMessage"].startswith("It is paused; ")
+    resumed = service.post(f"{url}/resume")
+    assert (resumed.status_code, resumed.json()) == (200, made)
+    assert service.post(f"{url}/resume").json() == made
+    assert service.post(f"{url}/execute").status_code == 202
+    assert service.kube.writes == writes
+    theirs = insert_automation(database)
+    assert service.post(f"/automations/{theirs}/pause").json()["suspended"] is True
+
+
+def test_what_its_spec_suspends_is_not_resumed_over_rest(
+    service: Service, database: psycopg.Connection
+) -> None:
+    theirs = insert_automation(database, suspended=True)
+    resumed = service.post(f"/automations/{theirs}/resume")
+    assert (resumed.status_code, resumed.json()["suspendedReason"]) == (200, "SpecSuspended")
+    assert "spec.suspend: false" in service.post(f"/automations/{theirs}/execute").json()["error"]
+
+
+def test_pause_refuses_what_it_cannot_read(service: Service) -> None:
+    made = service.automation()
+    assert service.post("/automations/99/pause").status_code == 404
+    assert service.post("/automations/99/resume").status_code == 404
+    for body in ("[]", '{"reason": 5}', "{", '{"reason": "' + "x" * 501 + '"}'):
+        assert service.call("POST", f"/automations/{made['id']}/pause", data=body).status_code == 400
+    assert service.get(f"/automations/{made['id']}").json() == made
 
 
 def test_a_name_is_taken_once_and_free_again_after_delete(service: Service) -> None:

@@ -7,7 +7,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from maestro.automation import store
-from maestro.automation.model import Automation
+from maestro.automation.model import RETRY_POLICY, RETRY_RULE, Automation
 from maestro.db import Connection, open_pool
 from maestro.errors import NameTaken, NotFound, SpecRefused
 
@@ -39,6 +39,58 @@ async def test_registering_twice_is_one_row(conn: Connection) -> None:
     again = await register(conn, resource("a", description="reads"))
     assert first == again
     assert (first.display_name, first.description, first.queue) == ("a", "reads", "automation_jobs")
+
+
+async def test_the_life_of_its_jobs_is_kept_and_edited(conn: Connection) -> None:
+    first = await register(conn, resource("a"))
+    assert (first.priority, first.max_concurrency, first.heartbeat_timeout_seconds) == (0, None, 300)
+    assert first.retry_policy == RETRY_POLICY
+    rules = [{"errorClasses": ["CREDENTIAL_INVALID"], "action": "Suspend"}]
+    edited = await register(
+        conn,
+        resource(
+            "a",
+            generation=2,
+            priority=5,
+            maxConcurrency=1,
+            startDeadlineSeconds=60,
+            timeoutSeconds=3600,
+            heartbeatTimeoutSeconds=90,
+            retryPolicy={"maxAttempts": 1, "backoffSeconds": 0, "backoffFactor": 1.5, "rules": rules},
+        ),
+    )
+    assert (edited.priority, edited.max_concurrency, edited.start_deadline_seconds) == (5, 1, 60)
+    assert (edited.timeout_seconds, edited.heartbeat_timeout_seconds) == (3600, 90)
+    assert edited.retry_policy == {
+        "maxAttempts": 1,
+        "backoffSeconds": 0,
+        "backoffFactor": 1.5,
+        "rules": rules,
+    }
+    removed = await register(conn, resource("a", generation=3))
+    assert (removed.max_concurrency, removed.timeout_seconds, removed.retry_policy) == (
+        None,
+        None,
+        RETRY_POLICY,
+    )
+
+
+async def test_a_pause_outlives_edits_and_ends_with_its_object(conn: Connection) -> None:
+    known = await register(conn, resource("a"))
+    paused = await store.pause(conn, known.id, RETRY_RULE, "job 1 failed")
+    assert (paused.suspended, paused.paused_reason) == (False, "RetryRule: job 1 failed")
+    again = await store.pause(conn, known.id)
+    assert (again.paused_at, again.paused_reason) == (paused.paused_at, "PausedByPerson")
+    edited = await register(conn, resource("a", generation=2, description="new"))
+    assert (edited.paused_at, edited.description) == (paused.paused_at, "new")
+    assert (await register(conn, resource("a", uid="u2"))).suspension is None
+    await store.pause(conn, known.id)
+    assert (await store.resume(conn, known.id)).suspension is None
+    assert (await store.resume(conn, known.id)).suspension is None
+    await store.retire(conn, "bots", "a")
+    for change in (store.pause, store.resume):
+        with pytest.raises(NotFound):
+            await change(conn, known.id)
 
 
 async def test_an_older_generation_changes_nothing(conn: Connection) -> None:

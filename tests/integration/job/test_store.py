@@ -85,12 +85,14 @@ async def test_debts_are_claimed_once_and_settled_by_value(pool: Pool, database:
         assert left.job_id == jobs[0].id
 
 
-async def test_a_suspended_automation_publishes_nothing(conn: Connection) -> None:
+async def test_a_suspended_or_paused_automation_publishes_nothing(conn: Connection) -> None:
     await make(conn, 3)
     await conn.execute("UPDATE jobs SET publish_due_at = now()")
     await conn.execute("UPDATE automations SET suspended = true")
     assert await store.claim_owed(conn, 10) == []
-    await conn.execute("UPDATE automations SET suspended = false")
+    await conn.execute("UPDATE automations SET suspended = false, paused_at = now()")
+    assert await store.claim_owed(conn, 10) == []
+    await conn.execute("UPDATE automations SET paused_at = NULL")
     assert len(await store.claim_owed(conn, 2)) == 2
 
 

@@ -208,6 +208,7 @@ async def test_without_its_automation_nothing_fires_and_time_goes_on(
     "columns",
     [
         {"suspended": True},
+        {"paused_at": NOON, "paused_reason": "PausedByPerson"},
         {"retired_at": NOON},
         {"uid": None},  # reserved by REST, not created yet
         {"parameter_schema": '[{"name": "cnpj", "label": "CNPJ", "type": "text", "required": true}]'},

@@ -10,7 +10,7 @@ from maestro.settings import Settings
 from maestro_api.app import create_app
 from maestro_api.gate import OPEN
 
-_WITHOUT_BODY = ("/start", "/release", "/cancel", "/retry")
+_WITHOUT_BODY = ("/start", "/release", "/cancel", "/retry", "/resume")
 
 
 @pytest.fixture(scope="module")

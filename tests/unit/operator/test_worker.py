@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maestro.automation.model import Automation
+from maestro.automation.model import RETRY_POLICY, Automation
 from maestro.settings import Settings
 from maestro_operator.worker import (
     INPUTS_HASH,
@@ -51,6 +51,15 @@ def row(queue: str = "bots.bot") -> Automation:
         default_params=None,
         suspended=False,
         managed=True,
+        priority=0,
+        max_concurrency=None,
+        start_deadline_seconds=None,
+        timeout_seconds=None,
+        heartbeat_timeout_seconds=300,
+        retry_policy=RETRY_POLICY,
+        paused_at=None,
+        paused_reason=None,
+        worker_state=None,
         created_at=now,
         updated_at=now,
         retired_at=None,
