@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -9,13 +10,14 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
+from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
-from maestro.db import Pool, open_pool
+from maestro.db import Pool, note_pool, open_pool
 from maestro.job import store
 from maestro.kube.client import Kube
 from maestro.settings import Settings
-from maestro_api import automation, errors, gate, health, job, schedule, worker
+from maestro_api import automation, errors, gate, health, job, prometheus, schedule, worker
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.services import Automations, Health, Jobs, Schedules, Services, Workers
@@ -52,7 +54,7 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, automation, job, schedule, worker):
+    for concept in (health, prometheus, automation, job, schedule, worker):
         app.include_router(concept.router)
     _describe(app)
     return app
@@ -67,7 +69,10 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
             broker = settings.broker_uri.get_secret_value()
             async with Publisher(broker, settled=_settler(pool)) as publisher:
                 app.state.services = _services(settings, connect, pool, publisher)
-                yield
+                registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note)
+                app.state.registry = registry
+                with metrics.served(registry, settings.metrics_port):
+                    yield
 
     return lifespan
 

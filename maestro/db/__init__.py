@@ -1,6 +1,6 @@
 """PostgreSQL: the pool, named statements, migrations."""
 
-from maestro.db.pool import Connection, Pool, open_pool, translate_errors
+from maestro.db.pool import Connection, Pool, note_pool, open_pool, translate_errors
 from maestro.db.statements import Statements
 
-__all__ = ["Connection", "Pool", "Statements", "open_pool", "translate_errors"]
+__all__ = ["Connection", "Pool", "Statements", "note_pool", "open_pool", "translate_errors"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 from uuid import UUID
 
+from maestro import metrics
 from maestro.broker.publisher import Publisher
 from maestro.db import Pool
 from maestro.errors import MaestroError
@@ -24,7 +25,9 @@ class Workers:
     async def start(self, call: Start) -> int:
         """Make or repeat the attempt and return its number. Raises NotFound, JobEnded or Conflict."""
         async with transaction(self._pool) as conn:
-            return _only(await store.start(conn, [call])).attempt
+            started = _only(await store.start(conn, [call]))
+        metrics.note_start(started.waited_since)
+        return started.attempt
 
     async def append(self, lines: Sequence[NewLine]) -> list[int]:
         """Keep the lines, all or none, and return their ids. Raises NotFound or AttemptSuperseded."""
