@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
 from maestro.db import Connection, Pool, Statements, translate_errors
+from maestro.dispatcher.figures import Figures
 from maestro.dispatcher.loops import Loop, Outage
 from maestro.job.message import message_of
 from maestro.job.store import claim_owed, settle
@@ -29,10 +30,11 @@ class Dispatcher:
     def __init__(self, pool: Pool, uri: str) -> None:
         self._pool = pool
         self._database = Outage("PostgreSQL")
+        self._figures = Figures(self._transaction)
         self.publisher = Publisher(uri, self.settle)
 
     def loops(self) -> list[Loop]:
-        steps = (self.fire, self.pay, self.keep_partitions)
+        steps = (self.fire, self.pay, self.keep_partitions, self._figures.measure)
         return [Loop(step.__name__, step, self._database) for step in steps]
 
     @asynccontextmanager
