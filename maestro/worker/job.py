@@ -9,6 +9,7 @@ from enum import Enum
 
 import requests
 
+from maestro import metrics
 from maestro.worker.api import ApiAwayError, ApiRefusedError, JobApi
 from maestro.worker.bot import Bot, Outcome
 from maestro.worker.delivery import LogDelivery
@@ -108,6 +109,7 @@ class JobRun:
                     bot.cancel()
 
     def _report(self, outcome: Outcome) -> None:
+        metrics.WORKER_JOBS.labels(outcome.status).inc()
         job = self._message.job_id
         if self._superseded:
             logger.warning("Job %s: result dropped, the attempt is not the current one.", job)
