@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     health_port: int = 8081
     """Where operator and dispatcher answer /healthz."""
 
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """Where each process shows its metrics, open to whoever reaches the port; 0: nowhere."""
+
     body_limit: int = 1024 * 1024
     """Bytes of a request body at most; more is answered with 413."""
 

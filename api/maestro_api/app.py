@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -9,14 +10,15 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
+from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
-from maestro.db import Pool, open_pool
+from maestro.db import Pool, note_pool, open_pool
 from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
 from maestro.settings import Settings
-from maestro_api import automation, clock, errors, gate, health, job, schedule, stream, worker
+from maestro_api import automation, clock, errors, gate, health, job, prometheus, schedule, stream, worker
 from maestro_api.coalescer import Coalescer
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
@@ -56,7 +58,7 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, automation, job, stream, schedule, worker):
+    for concept in (health, prometheus, automation, job, stream, schedule, worker):
         app.include_router(concept.router)
     _describe(app)
     return app
@@ -67,8 +69,7 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = settings.database_uri.get_secret_value()
         broker = settings.broker_uri.get_secret_value()
-        # Ended in turn from the last: what is still committed is told and published, what is still confirmed is
-        # noted.
+        # Ended in turn from the last: what is still committed is published, what is still confirmed is noted.
         async with (
             open_pool(database, size=settings.database_pool_size) as pool,
             Live(pool, settings.direct_uri, stream.log_event, most=settings.log_streams) as live,
@@ -79,7 +80,10 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
         ):
             opened = _Opened(pool, publisher, coalescer, live)
             app.state.services = _services(settings, connect, opened)
-            yield
+            registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note)
+            app.state.registry = registry
+            with metrics.served(registry, settings.metrics_port):
+                yield
 
     return lifespan
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maestro import metrics
 from maestro.errors import Unauthorized
 from maestro.settings import Settings
 from maestro_api import errors
@@ -69,7 +70,9 @@ class Gate:
                 raise
             await errors.unexpected(request_id)(scope, receive, noting)
         finally:
-            _log_access(scope, status, perf_counter() - began, request_id)
+            seconds = perf_counter() - began
+            metrics.note_request(scope["method"], _route(scope), status, seconds)
+            _log_access(scope, status, seconds, request_id)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         path = scope["path"]
@@ -107,6 +110,12 @@ def _same(given: bytes, wanted: bytes) -> bool:
 
 def _request_id(given: bytes) -> str:
     return given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path: paths themselves have no end."""
+    route = scope.get("route")
+    return metrics.OTHER if route is None else str(route.path)
 
 
 def _log_access(scope: Scope, status: int, seconds: float, request_id: str) -> None:

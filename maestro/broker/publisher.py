@@ -19,6 +19,7 @@ import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorException
 from pika.exceptions import ShortStringTooLong
 
+from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.uri import parameters_of
 from maestro.errors import DatabaseAway
@@ -92,6 +93,11 @@ class Publisher:
     def connected(self) -> bool:
         """Whether the broker is there."""
         return self._connection is not None
+
+    def note(self) -> None:
+        """Set the metrics of the connection and of what is on its way."""
+        metrics.PUBLISHER_CONNECTED.set(self.connected)
+        metrics.PUBLISH_IN_FLIGHT.set(self._held_count)
 
     @property
     def room(self) -> int:
@@ -243,6 +249,7 @@ class Publisher:
 
     def _on_return(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         """No queue took it. The broker confirms it all the same, right after this."""
+        metrics.PUBLISH_RETURNED.inc()
         self._returned[properties.message_id] += 1
         if method.routing_key not in self._missing:
             self._missing.add(method.routing_key)
@@ -252,6 +259,8 @@ class Publisher:
         accepted = isinstance(frame.method, pika.spec.Basic.Ack)
         done = self._take(frame.method.delivery_tag, multiple=frame.method.multiple)
         settled = [message for message in done if not self._was_returned(message) and accepted]
+        metrics.PUBLISH_CONFIRMED.inc(len(settled))
+        metrics.PUBLISH_NACKED.inc(0 if accepted else len(done))
         self._missing.difference_update(message.queue for message in settled)
         with self._lock:
             self._release(done)

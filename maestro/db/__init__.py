@@ -1,6 +1,15 @@
 """PostgreSQL: the pool, named statements, migrations."""
 
-from maestro.db.pool import Connection, Pool, autocommit, connect, open_pool, translate_errors
+from maestro.db.pool import Connection, Pool, autocommit, connect, note_pool, open_pool, translate_errors
 from maestro.db.statements import Statements
 
-__all__ = ["Connection", "Pool", "Statements", "autocommit", "connect", "open_pool", "translate_errors"]
+__all__ = [
+    "Connection",
+    "Pool",
+    "Statements",
+    "autocommit",
+    "connect",
+    "note_pool",
+    "open_pool",
+    "translate_errors",
+]

@@ -11,6 +11,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from maestro import metrics
 from maestro.errors import DatabaseAway
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
@@ -87,6 +88,19 @@ async def autocommit(pool: Pool) -> AsyncIterator[Connection]:
 async def connect(uri: str) -> Connection:
     """A connection outside the pool that commits each statement, to LISTEN on. Raises psycopg.Error."""
     return await psycopg.AsyncConnection[DictRow].connect(uri, autocommit=True, **_connection_options())
+
+
+def note_pool(pool: Pool) -> None:
+    """Set the metrics of the pool; what it counted since the last time is added."""
+    found = pool.pop_stats()
+    metrics.POOL_LIMIT.set(found["pool_max"])
+    metrics.POOL_SIZE.set(found["pool_size"])
+    metrics.POOL_AVAILABLE.set(found["pool_available"])
+    metrics.POOL_WAITING.set(found["requests_waiting"])
+    # The pool leaves out what it has not counted yet.
+    metrics.POOL_WAITS.inc(found.get("requests_queued", 0))
+    metrics.POOL_WAIT_SECONDS.inc(found.get("requests_wait_ms", 0) / 1000)
+    metrics.POOL_LOST.inc(found.get("connections_lost", 0))
 
 
 # When each pooled connection was last given back, by the monotonic clock.

@@ -16,24 +16,21 @@ BATCH = 500
 
 @dataclass
 class Changes:
-    """What a step made of jobs: their ids, and how many came to each state."""
+    """The jobs that a check changed, and what became of those whose attempt it ended: pending are rescued."""
 
     ids: list[UUID] = field(default_factory=list)
-    became: Counter[Status] = field(default_factory=Counter)
+    ended: Counter[Status] = field(default_factory=Counter)
     full: bool = False
     """A batch was full: there may be more."""
 
 
 async def check(conn: Connection, *, now: datetime | None = None) -> Changes:
-    """Ask to stop, end and rescue what is overdue; `now` is PostgreSQL's unless given.
-
-    `became` counts the attempts that were ended: pending are the rescued ones.
-    """
+    """Ask to stop, end and rescue what is overdue; `now` is PostgreSQL's unless given."""
     changes = Changes()
     await _step(conn, "ask_to_stop", now, changes)
-    for statement in ("end_attempts", "fail_unstarted"):
-        for row in await _step(conn, statement, now, changes):
-            changes.became[Status(row["status"])] += 1
+    ended = await _step(conn, "end_attempts", now, changes)
+    changes.ended.update(Status(row["status"]) for row in ended)
+    await _step(conn, "fail_unstarted", now, changes)
     return changes
 
 

@@ -7,14 +7,17 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
+from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
 from maestro.broker.topology import DeadLetter, Topology
 from maestro.db import Connection, Pool, Statements, translate_errors
 from maestro.dispatcher import attempts, deadletters, lost, retention
+from maestro.dispatcher.figures import Figures
 from maestro.dispatcher.loops import Loop, Outage
 from maestro.dispatcher.retention import Retention
 from maestro.errors import BrokerAway
+from maestro.job.feed import Feed
 from maestro.job.message import message_of
 from maestro.job.store import claim_owed, grant_slots, settle
 from maestro.schedule.firing import fire_due
@@ -49,10 +52,13 @@ class Dispatcher:
         self._kept = kept
         self._database = Outage("PostgreSQL")
         self._topology = Topology(uri, threads=1)
+        self._figures = Figures(self._transaction)
+        self._feed = Feed(pool)
         self.publisher = Publisher(uri, self.settle)
 
     async def __aenter__(self) -> Self:
         self._topology.__enter__()
+        await self._feed.__aenter__()
         await self.publisher.__aenter__()
         return self
 
@@ -60,6 +66,7 @@ class Dispatcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.publisher.__aexit__(kind, error, trace)
+        await self._feed.__aexit__()
         self._topology.__exit__()
 
     def loops(self) -> list[Loop]:
@@ -72,6 +79,7 @@ class Dispatcher:
             self.drain_dead_letters,
             self.apply_retention,
             self.keep_partitions,
+            self._figures.measure,
         )
         return [Loop(step.__name__, step, self._database) for step in steps]
 
@@ -117,8 +125,10 @@ class Dispatcher:
         """Rescue jobs of lost workers, keep deadlines and time limits."""
         async with self._transaction() as conn:
             changes = await attempts.check(conn)
-        for status, count in changes.became.items():
-            log.warning("%d jobs whose worker or time was lost are %s now", count, status)
+        self._feed.changed(changes.ids)
+        for status, count in changes.ended.items():
+            log.warning("%d jobs whose worker was lost or out of time are %s now", count, status)
+            metrics.RESCUES.labels(status.value).inc(count)
         return 0 if changes.full else _CHECK_SECONDS
 
     async def look_at_queues(self) -> float:
@@ -152,6 +162,7 @@ class Dispatcher:
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:
         async with self._transaction() as conn:
             failed = await deadletters.bury(conn, letters)
+        self._feed.changed(failed)
         log.warning("%d dead letters, %d jobs failed by them", len(letters), len(failed))
 
     async def apply_retention(self) -> float:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from maestro import metrics
 from maestro.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class Loop:
         self._step = step
         self._outage = outage
         self._due = time.monotonic()
+        self._seconds = metrics.STEP_SECONDS.labels(name)
+        self._failures = metrics.STEP_FAILURES.labels(name)
 
     @property
     def alive(self) -> bool:
@@ -60,7 +63,8 @@ class Loop:
 
     async def _once(self) -> float:
         try:
-            return await self._step()
+            with self._seconds.time(), self._failures.count_exceptions():
+                return await self._step()
         except Unavailable:
             self._outage.away()
             return OUTAGE_SECONDS

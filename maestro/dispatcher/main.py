@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import signal
+from functools import partial
 
-from maestro.db import open_pool
+from maestro import metrics
+from maestro.db import note_pool, open_pool
 from maestro.dispatcher.dispatcher import Dispatcher
 from maestro.dispatcher.health import serve_health
 from maestro.dispatcher.retention import Retention
@@ -36,14 +38,20 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
     async with open_pool(chosen.database_uri.get_secret_value(), size=chosen.database_pool_size) as pool:
         kept = Retention(chosen.jobs_retention_days, chosen.logs_retention_days)
         dispatcher = Dispatcher(pool, chosen.broker_uri.get_secret_value(), kept)
-        loops = dispatcher.loops()
-        async with dispatcher, serve_health(chosen.health_port, loops):
-            log.info("dispatching")
-            tasks = [asyncio.create_task(loop.run(stop), name=loop.name) for loop in loops]
-            await stop.wait()
-            log.info("stopping")
-            _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
-            # Rolled back, then: what a step had not committed, the next dispatcher does.
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        registry = metrics.Registry(metrics.DISPATCHER, partial(note_pool, pool), dispatcher.publisher.note)
+        with metrics.served(registry, chosen.metrics_port):
+            await _dispatch(dispatcher, chosen.health_port, stop)
+
+
+async def _dispatch(dispatcher: Dispatcher, health_port: int, stop: asyncio.Event) -> None:
+    loops = dispatcher.loops()
+    async with dispatcher, serve_health(health_port, loops):
+        log.info("dispatching")
+        tasks = [asyncio.create_task(loop.run(stop), name=loop.name) for loop in loops]
+        await stop.wait()
+        log.info("stopping")
+        _, late = await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+        # Rolled back, then: what a step had not committed, the next dispatcher does.
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)

@@ -17,6 +17,7 @@ from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
+from maestro import metrics
 from maestro.errors import (
     BadInput,
     Conflict,
@@ -178,7 +179,7 @@ class Kube:
         # Asking refreshes the pod's own token when it is older than a minute.
         headers |= {auth["key"]: auth["value"] for auth in _credentials(self._configuration)}
         try:
-            return self._http.request(
+            reply = self._http.request(
                 method,
                 url,
                 body=orjson.dumps(body) if body is not None else None,
@@ -187,7 +188,10 @@ class Kube:
                 retries=_RECONNECT,
             )
         except urllib3.exceptions.HTTPError as error:
+            metrics.KUBERNETES_REQUESTS.labels(method, "away").inc()
             raise KubernetesAway(f"The Kubernetes API server can't be reached: {error}") from error
+        metrics.KUBERNETES_REQUESTS.labels(method, reply.status).inc()
+        return reply
 
 
 def _credentials(configuration: Configuration) -> list[dict[str, str]]:

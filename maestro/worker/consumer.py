@@ -19,6 +19,7 @@ import requests
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from maestro import metrics
 from maestro.broker.uri import parameters_of
 from maestro.worker.job import JobRun, Verdict
 from maestro.worker.message import JobMessage, UnreadableMessageError
@@ -130,6 +131,7 @@ class Consumer:
 
     def _take(self, message: JobMessage, channel: BlockingChannel, tag: int) -> None:
         self._job = JobRun(self._settings, self._session, message)
+        metrics.WORKER_BUSY.set(1)
         delivery = _Delivery(channel, tag)
         # Started before the cancel's round trip, which costs the job nothing then: until the ack, prefetch 1
         # keeps every other message away.
@@ -147,6 +149,7 @@ class Consumer:
             delivery.settle(Verdict.HAND_BACK)
         if delivery.verdict is Verdict.HAND_BACK:
             self._backoff.wait(_AFTER_HAND_BACK)
+        metrics.WORKER_BUSY.set(0)
         self._job = None
         self._wake()
 

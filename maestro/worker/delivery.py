@@ -9,6 +9,7 @@ from collections import deque
 from itertools import count
 from typing import Any
 
+from maestro import metrics
 from maestro.worker.api import ApiAwayError, ApiRefusedError, JobApi
 from maestro.worker.lines import Line
 
@@ -45,6 +46,7 @@ class LogDelivery:
         """Take one line. Never blocks: whoever writes much asks `has_room` first."""
         with self._changed:
             self._waiting.append(self._numbered(line))
+            metrics.WORKER_BACKLOG.inc()
             self._characters += len(line.message)
             self._changed.notify()
 
@@ -58,6 +60,7 @@ class LogDelivery:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+        metrics.WORKER_LINES_LOST.inc(self._dropped)
         if self._dropped:
             logger.error("%d log lines of the job were not taken by the API and are lost.", self._dropped)
 
@@ -73,6 +76,7 @@ class LogDelivery:
     def _deliver(self) -> None:
         while batch := self._next_batch():
             self._send(batch)
+            metrics.WORKER_BACKLOG.dec(len(batch))
 
     def _next_batch(self) -> list[dict[str, Any]]:
         with self._changed:
@@ -101,6 +105,7 @@ class LogDelivery:
             return
         try:
             self._api.logs(batch, self._retry_seconds)
+            metrics.WORKER_LINES.inc(len(batch))
         except ApiRefusedError as error:
             self._after_refusal(batch, error)
         except ApiAwayError as error:

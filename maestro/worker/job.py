@@ -10,6 +10,7 @@ from enum import Enum
 
 import requests
 
+from maestro import metrics
 from maestro.worker.api import ApiAwayError, ApiRefusedError, JobApi
 from maestro.worker.bot import Bot, Outcome
 from maestro.worker.delivery import LogDelivery
@@ -129,6 +130,7 @@ class JobRun:
         return True
 
     def _report(self, outcome: Outcome) -> None:
+        metrics.WORKER_JOBS.labels(outcome.status).inc()
         job = self._message.job_id
         if self._handed_back:
             self._release()

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from maestro import metrics
 from maestro.errors import BadInput
 from maestro.worker.api import connect
 from maestro.worker.consumer import Consumer
@@ -26,14 +27,19 @@ def main() -> int:
             sys.stderr.write(f"maestro worker: {_sentence(fault)}\n")
         return 2
     try:
-        consumer = Consumer(settings, connect(settings.worker_key.get_secret_value()))
+        _serve(settings)
     except BadInput as error:
         sys.stderr.write(f"maestro worker: {error}\n")
         return 2
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: consumer.stop())
-    consumer.serve()
     return 0
+
+
+def _serve(settings: WorkerSettings) -> None:
+    consumer = Consumer(settings, connect(settings.worker_key.get_secret_value()))
+    with metrics.served(metrics.Registry(metrics.WORKER), settings.metrics_port):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: consumer.stop())
+        consumer.serve()
 
 
 def _sentence(fault: Any) -> str:

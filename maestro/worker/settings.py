@@ -59,6 +59,9 @@ class WorkerSettings(BaseSettings):
     ready_file: Path | None = Path("/tmp/maestro-worker-ready")  # noqa: S108 - for a probe in the same pod
     """Exists while the worker consumes or runs a bot; absent while it waits for the broker or the queue."""
 
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Where the worker shows its metrics to Prometheus; 0: nowhere."""
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:

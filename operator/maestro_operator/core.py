@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, assert_never
 
+from maestro import metrics
 from maestro.broker.management import Management
 from maestro.broker.topology import Topology
-from maestro.db import open_pool
+from maestro.db import note_pool, open_pool
 from maestro.errors import MaestroError
 from maestro.kube import AUTOMATION, SCHEDULE, Kind, Kube
 from maestro.settings import Settings
@@ -64,6 +65,12 @@ class Operator:
             self.services.deployments.add(key)
         self.queue.mark(key)
 
+    def note(self) -> None:
+        """Set the metrics of the pool, the line and the sweep."""
+        note_pool(self.services.pool)
+        metrics.WORKQUEUE_DEPTH.set(self.queue.depth)
+        metrics.SWEEP_AGE.set(self.sweep.age)
+
     async def database_state(self) -> str:
         return await _state(self._ask_database())
 
@@ -105,7 +112,9 @@ async def opened(settings: Settings, kube: Kube) -> AsyncIterator[Operator]:
 
             queue = WorkQueue(sync)
             services = Services(settings, kube, pool, topology, management, queue.mark)
-            yield Operator(services, queue)
+            operator = Operator(services, queue)
+            with metrics.served(metrics.Registry(metrics.OPERATOR, operator.note), settings.metrics_port):
+                yield operator
 
 
 async def _sync(services: Services, key: Key) -> None:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+from maestro import metrics
 from maestro.errors import MaestroError
 from maestro_operator.keys import Key
 
@@ -36,6 +37,11 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._said: dict[str, float] = {}
 
+    @property
+    def depth(self) -> int:
+        """How many keys wait."""
+        return len(self._waiting)
+
     def mark(self, key: Key) -> None:
         """Have the key synced soon; once more after the sync that runs now, if one does."""
         if key in self._running:
@@ -56,7 +62,8 @@ class WorkQueue:
             self._waiting.discard(key)
             self._running.add(key)
             try:
-                await self._sync(key)
+                with metrics.sync_of(key.kind.kind):
+                    await self._sync(key)
             except MaestroError as error:
                 self._say(key, error)
                 self._later(key)

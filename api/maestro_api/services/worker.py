@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import TypeAlias
 from uuid import UUID
 
+from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
 from maestro.db import Connection, Pool
@@ -37,7 +38,9 @@ class Workers:
 
         Raises NotFound, JobEnded, ConcurrencyLimited or Conflict.
         """
-        return (await self._starts.submit(call)).attempt
+        started = await self._starts.submit(call)
+        metrics.note_start(started.waited_since)
+        return started.attempt
 
     async def append(self, lines: Sequence[NewLine]) -> list[int]:
         """Keep the lines of one attempt, all or none, and return their ids.

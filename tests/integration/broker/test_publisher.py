@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from integration.servers import Broker, docker
+from maestro import metrics
 from maestro.broker import publisher as module
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
@@ -95,6 +96,28 @@ async def test_a_returned_message_is_not_settled_though_confirmed(
         await until(lambda: publisher.room == module.LINE_COUNT)  # every confirm has come
     assert settlements.messages == kept
     assert sum("nowhere does not exist" in record.message for record in caplog.records) == 1
+
+
+async def test_metrics_tell_what_was_confirmed_returned_and_refused(
+    broker: Broker, settlements: Settlements
+) -> None:
+    def told() -> list[float]:
+        registry = metrics.Registry(metrics.DISPATCHER)
+        names = (f"maestro_publish_{each}_total" for each in ("confirmed", "returned", "nacked"))
+        return [registry.get_sample_value(name) or 0 for name in names]
+
+    with broker.connect() as connection:
+        full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        connection.channel().queue_declare("jobs", durable=True, arguments=full)
+    before = told()
+    async with Publisher(broker.amqp_url, settlements) as publisher:
+        await until(lambda: publisher.connected)
+        publisher.publish([message(), message("nowhere"), message("nowhere")])
+        await until(lambda: publisher.room == module.LINE_COUNT)
+        for _ in range(3):
+            publisher.publish([message()])
+        await until(lambda: publisher.room == module.LINE_COUNT)
+    assert [now - known for now, known in zip(told(), before, strict=True)] == [1, 2, 3]
 
 
 async def test_the_same_job_twice_in_flight_to_a_missing_queue_stays_owed(

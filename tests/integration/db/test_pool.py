@@ -5,7 +5,8 @@ import socket
 
 import psycopg
 
-from maestro.db import Pool, open_pool
+from maestro import metrics
+from maestro.db import Pool, note_pool, open_pool
 
 
 async def test_a_vanished_peer_is_given_up(database_uri: str, database: psycopg.Connection) -> None:
@@ -38,3 +39,27 @@ async def test_a_connection_that_died_while_it_lay_idle_is_replaced(
         database.execute("SELECT pg_terminate_backend(%s, 5000)", (before,))
         await asyncio.sleep(1.1)  # a connection used within the last second is trusted
         assert await _backend(pool) != before
+
+
+def told(name: str) -> float:
+    return metrics.Registry(metrics.OPERATOR).get_sample_value(f"maestro_database_pool_{name}") or 0
+
+
+async def test_metrics_tell_who_waits_and_for_how_long(
+    database_uri: str, database: psycopg.Connection
+) -> None:
+    waits, seconds = told("waits_total"), told("wait_seconds_total")
+    async with open_pool(database_uri, size=1) as pool:
+        async with pool.connection():
+            note_pool(pool)  # the first connection may have had to be awaited
+            waits = told("waits_total")
+            second = asyncio.create_task(_backend(pool))
+            await asyncio.sleep(0.2)
+            note_pool(pool)
+            assert [told(each) for each in ("limit", "size", "available", "waiting")] == [1, 1, 0, 1]
+        await second
+        for _ in range(2):  # looking twice counts nothing twice
+            note_pool(pool)
+        assert [told(each) for each in ("available", "waiting")] == [1, 0]
+    assert told("waits_total") - waits == 1
+    assert told("wait_seconds_total") - seconds >= 0.2

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import psycopg
@@ -24,10 +25,11 @@ OWED = "SELECT count(*) FROM jobs WHERE publish_due_at IS NOT NULL"
 
 @dataclass
 class Process:
-    """A running dispatcher, its health port and its log."""
+    """A running dispatcher, its ports and its log."""
 
     running: "subprocess.Popen[bytes]"
     port: int
+    metrics_port: int
     logfile: Path
 
     @property
@@ -36,6 +38,13 @@ class Process:
 
     def health(self) -> int:
         return requests.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5).status_code
+
+    def metrics(self) -> dict[str, float]:
+        """Samples by name and labels, as they are written."""
+        text = requests.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5).text
+        assert "tests-only" not in text
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {sample: float(value) for sample, value in lines}
 
     def end(self) -> tuple[int, float]:
         """Exit code and seconds after SIGTERM."""
@@ -53,17 +62,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Process] = []
 
     def starter(database_uri: str, broker_uri: str) -> Process:
-        port, logfile = free_port(), tmp_path / f"dispatcher-{len(started)}.log"
+        port, metrics_port = free_port(), free_port()
+        logfile = tmp_path / f"dispatcher-{len(started)}.log"
         environment = os.environ | {
             "MAESTRO_DATABASE_URI": database_uri,
             "MAESTRO_BROKER_URI": broker_uri,
             "MAESTRO_HEALTH_PORT": str(port),
+            "MAESTRO_METRICS_PORT": str(metrics_port),
         }
         command = [sys.executable, "-c", "from maestro.dispatcher.main import main; main()"]
         with logfile.open("wb") as output:
-            process = Process(
-                subprocess.Popen(command, env=environment, stdout=output, stderr=output), port, logfile
-            )
+            running = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = Process(running, port, metrics_port, logfile)
         started.append(process)
         return process
 
@@ -139,6 +149,12 @@ def test_it_fires_publishes_and_settles(
         "parameters": {},
     }
     assert process.health() == 200
+    found = process.metrics()
+    assert found["maestro_publish_confirmed_total"] == 1
+    assert found["maestro_publisher_connected"] == 1
+    assert found["maestro_debts_overdue"] == 0
+    assert found['maestro_dispatcher_step_seconds_count{step="fire"}'] > 0
+    assert found["maestro_database_pool_size"] > 0
     code, seconds = process.end()
     assert (code, seconds < 10) == (0, True)
 
@@ -210,6 +226,7 @@ def test_postgresql_may_come_later_and_go_and_come_again(
     process = start(own_database.uri(), broker.amqp_url)
     until(lambda: "PostgreSQL is away" in process.log, "it says that the database is away")
     assert process.health() == 200
+    assert isnan(process.metrics()["maestro_debts_overdue"])
     for outage, seconds in ((1, 35), (2, 5)):
         time.sleep(seconds)  # 35 s: a backoff that doubles would by now rest for 30 s more
         own_database.container.start()

@@ -14,8 +14,9 @@ from typing import Any
 
 import pika
 import pytest
+import requests
 
-from integration.servers import Broker
+from integration.servers import Broker, free_port
 from integration.worker.contract import WORKER_KEY, Call, Contract, Reply, new_job
 
 QUEUE = "bots.invoices"
@@ -163,6 +164,30 @@ def test_a_job_from_message_to_result(bench: Bench) -> None:
     assert [calls[0].what, calls[-1].what] == ["start", "finish"]
     assert len({call.token for call in calls}) == 1
     assert calls[0].token
+
+
+def test_its_metrics_on_a_port_that_is_asked_for(bench: Bench) -> None:
+    def told(name: str) -> float:
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        assert WORKER_KEY not in text
+        found = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return float(found.get(name, 0))
+
+    port, gate = free_port(), bench.gate()
+    bench.worker(GATED, metrics_port=str(port)).wait_ready()
+    assert told("maestro_worker_busy") == 0
+    done = bench.execute(gate=str(gate))
+    bench.contract.wait_for(done, "logs")
+    assert told("maestro_worker_busy") == 1
+    gate.touch()
+    bench.contract.finished(done)
+    bench.contract.finished(bench.execute(nothing="it needs"))
+    eventually(lambda: told("maestro_worker_busy") == 0, "the job is no longer in hand")
+    assert told('maestro_worker_jobs_total{status="completed"}') == 1
+    assert told('maestro_worker_jobs_total{status="failed"}') == 1
+    assert told("maestro_worker_log_lines_total") >= 3
+    assert told("maestro_worker_log_backlog_lines") == 0
+    assert told("maestro_worker_log_lines_lost_total") == 0
 
 
 def test_one_after_the_other_each_with_its_own_token(bench: Bench) -> None:

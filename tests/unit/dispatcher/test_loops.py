@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from maestro import metrics
 from maestro.dispatcher import loops
 from maestro.dispatcher.health import _reply
 from maestro.dispatcher.loops import Loop, Outage
@@ -51,6 +52,26 @@ async def test_a_surprise_is_logged_and_the_loop_goes_on(caplog: pytest.LogCaptu
     await asyncio.wait_for(Loop("fire", step, Outage("PostgreSQL")).run(stop), 10)
     assert calls == 2
     assert "nobody thought of this" in caplog.text
+
+
+async def test_metrics_tell_of_each_step_and_of_those_that_failed() -> None:
+    stop, calls = asyncio.Event(), 0
+
+    async def step() -> float:
+        nonlocal calls
+        calls += 1
+        match calls:
+            case 1:
+                raise DatabaseAway
+            case 2:
+                raise RuntimeError("nobody thought of this")
+        stop.set()
+        return 0
+
+    await asyncio.wait_for(Loop("told", step, Outage("PostgreSQL")).run(stop), 10)
+    registry = metrics.Registry(metrics.DISPATCHER)
+    names = ("maestro_dispatcher_step_seconds_count", "maestro_dispatcher_step_failures_total")
+    assert [registry.get_sample_value(name, {"step": "told"}) for name in names] == [3, 2]
 
 
 async def test_a_stop_ends_a_long_rest() -> None:

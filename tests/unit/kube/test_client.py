@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
+from maestro import metrics
 from maestro.errors import BadInput, Conflict, Forbidden, KubernetesAway, NotFound, OwnedElsewhere
 from maestro.kube import AUTOMATION, Kube
 
@@ -80,6 +81,21 @@ def test_an_absent_kind_says_so(server: Server) -> None:
         server.kube.list(AUTOMATION, "n")
     server.will(404, "404 page not found")
     assert not server.kube.serves(AUTOMATION, "n")
+
+
+def test_metrics_tell_each_request_and_its_answer(server: Server) -> None:
+    def told(code: str) -> float:
+        labels = {"verb": "GET", "code": code}
+        registry = metrics.Registry(metrics.OPERATOR)
+        return registry.get_sample_value("maestro_kubernetes_requests_total", labels) or 0
+
+    before = [told(code) for code in ("200", "404", "429")]
+    server.will(429, refusal("slow down"), **{"Retry-After": "0.01"})
+    server.will(200, OBJECT)
+    server.will(404, refusal('automations "a" not found', details={"name": "a"}))
+    for _ in range(2):
+        server.kube.get(AUTOMATION, "n", "a")
+    assert [told(code) for code in ("200", "404", "429")] == [each + 1 for each in before]
 
 
 def test_a_list_follows_its_pages(server: Server) -> None:

@@ -72,6 +72,23 @@ async def test_keys_run_side_by_side() -> None:
     assert not together.broken
 
 
+async def test_it_knows_how_many_wait() -> None:
+    gate = asyncio.Event()
+
+    async def sync(_: Key) -> None:
+        await gate.wait()
+
+    async with running(sync) as queue:
+        for name in "abcdef":
+            queue.mark(key(name))
+            queue.mark(key(name))
+        await asyncio.sleep(0.05)
+        assert queue.depth == 2  # of six, four are being synced
+        gate.set()
+        await asyncio.sleep(0.05)
+        assert queue.depth == 0
+
+
 @pytest.mark.parametrize("error", [BrokerAway(), RuntimeError("a bug")])
 async def test_what_fails_is_tried_until_it_works_and_stops_nobody_else(error: Exception) -> None:
     calls: Counter[str] = Counter()
