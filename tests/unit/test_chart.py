@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "maestro"
 NAMESPACE = "maestro"
 KUBERNETES = ("--kube-version", "1.34.0")  # a helm built without its own flags assumes one of long ago
+SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
+MEASURED = ("operator", "api", "dispatcher")
 
 Manifest = dict[str, Any]
 
@@ -452,7 +454,7 @@ def test_the_pods_place_labels_and_environment_can_be_chosen() -> None:
     values: dict[str, Any] = {
         "extraEnv": [{"name": "MAESTRO_BODY_LIMIT", "value": "2048"}],
         "podLabels": {"team": "rpa"},
-        "podAnnotations": {"prometheus.io/scrape": "true"},
+        "podAnnotations": {"prometheus.io/scrape": "false", "owner": "rpa"},
         "nodeSelector": {"pool": "small"},
         "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
@@ -466,7 +468,7 @@ def test_the_pods_place_labels_and_environment_can_be_chosen() -> None:
     for component in ("operator", "api", "dispatcher"):
         template = find(manifests, "Deployment", f"maestro-{component}")["spec"]["template"]
         assert template["metadata"]["labels"]["team"] == "rpa"
-        assert template["metadata"]["annotations"] == values["podAnnotations"]
+        assert template["metadata"]["annotations"] == SCRAPED | values["podAnnotations"]
         for key in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"):
             assert template["spec"][key] == values[key]
         assert template["spec"]["priorityClassName"] == "high"
@@ -474,8 +476,62 @@ def test_the_pods_place_labels_and_environment_can_be_chosen() -> None:
         assert environment(process(manifests, component))["MAESTRO_BODY_LIMIT"] == "2048"
 
 
+def annotations(manifests: list[Manifest], component: str) -> Any:
+    template = find(manifests, "Deployment", f"maestro-{component}")["spec"]["template"]
+    return template["metadata"].get("annotations")
+
+
+def test_each_process_shows_its_metrics_on_a_port_that_nothing_leads_to() -> None:
+    manifests = render(api={"ingress": {"enabled": True}, "service": {"type": "NodePort"}})
+    for component in MEASURED:
+        assert environment(process(manifests, component))["MAESTRO_METRICS_PORT"] == "9090"
+        assert {"name": "metrics", "containerPort": 9090} in process(manifests, component)["ports"]
+        assert annotations(manifests, component) == SCRAPED
+    served = [each["spec"]["ports"] for each in manifests if each["kind"] == "Service"]
+    assert not {"metrics", 9090} & {port["targetPort"] for ports in served for port in ports}
+    scraped = [each for each in manifests if SCRAPED.items() <= _pod_annotations(each).items()]
+    assert len(scraped) == len(MEASURED)
+    assert "PodMonitor" not in {each["kind"] for each in manifests}
+
+
+def _pod_annotations(manifest: Manifest) -> dict[str, str]:
+    template = manifest.get("spec", {}).get("template", {})
+    return dict(template.get("metadata", {}).get("annotations") or {})
+
+
+def test_metrics_can_be_left_out() -> None:
+    manifests = render(metrics={"enabled": False, "podMonitor": {"enabled": True}})
+    for component in MEASURED:
+        assert "MAESTRO_METRICS_PORT" not in environment(process(manifests, component))
+        assert "metrics" not in [port["name"] for port in process(manifests, component)["ports"]]
+        assert annotations(manifests, component) is None
+    assert "PodMonitor" not in {each["kind"] for each in manifests}
+
+
+def test_a_pod_monitor_takes_the_place_of_annotations() -> None:
+    chosen = {"enabled": True, "labels": {"release": "prometheus", "team": "sre"}, "interval": "1m"}
+    manifests = render("acme", metrics={"podMonitor": chosen}, commonLabels={"team": "rpa"})
+    monitor = find(manifests, "PodMonitor", "acme")
+    assert (monitor["metadata"]["labels"]["release"], monitor["metadata"]["labels"]["team"]) == (
+        "prometheus",
+        "sre",
+    )
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "metrics", "interval": "1m"}]
+    selector = monitor["spec"]["selector"]
+    [components] = selector["matchExpressions"]
+    for component in MEASURED:
+        template = find(manifests, "Deployment", f"acme-{component}")["spec"]["template"]
+        assert selector["matchLabels"].items() <= template["metadata"]["labels"].items()
+        assert template["metadata"]["labels"][components["key"]] in components["values"]
+        assert "annotations" not in template["metadata"]
+
+
 def test_labels_and_annotations_for_everything() -> None:
-    manifests = render(commonLabels={"team": "rpa"}, commonAnnotations={"owner": "platform"})
+    manifests = render(
+        commonLabels={"team": "rpa"},
+        commonAnnotations={"owner": "platform"},
+        metrics={"podMonitor": {"enabled": True}},
+    )
     for each in manifests:
         if each["kind"] != "CustomResourceDefinition":
             metadata = each["metadata"]
@@ -506,6 +562,7 @@ def test_objects_are_where_they_belong() -> None:
         ({"worker": {"apiUrl": "http://maestro.example.com"}}, "apiUrl"),
         ({"broker": {"bundled": {"consumerTimeout": 5}}}, "consumerTimeout"),
         ({"operator": {"replicas": 2}}, "replicas"),
+        ({"metrics": {"podMonitor": {"interval": "soon"}}}, "interval"),
         ({"api": {"definitionsNamespace": NAMESPACE}}, "the namespace of this release"),
         ({"api": {"definitionsNamespace": "elsewhere"}}, "not in watchNamespaces (maestro-bots)"),
     ],

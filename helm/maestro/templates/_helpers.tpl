@@ -33,14 +33,20 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* Metadata of a pod template: dict root, component, values, and optionally annotations. */}}
+{{/* Metadata of a pod template: dict root, component, values, and optionally annotations, metrics (true: it has some). */}}
 {{- define "maestro.podMetadata" -}}
 labels:
   {{- include "maestro.selectorLabels" . | nindent 2 }}
   {{- with merge dict .root.Values.commonLabels (default dict .values.podLabels) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge dict (default dict .annotations) (default dict .values.podAnnotations) }}
+{{- $found := dict }}
+{{- with .root.Values.metrics }}
+{{- if and $.metrics .enabled .scrapeAnnotations (not .podMonitor.enabled) }}
+{{- $found = dict "prometheus.io/scrape" "true" "prometheus.io/port" "9090" "prometheus.io/path" "/metrics" }}
+{{- end }}
+{{- end }}
+{{- with merge dict (default dict .annotations) (default dict .values.podAnnotations) $found }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -185,6 +191,17 @@ http://{{ .Release.Name }}-api.{{ .Release.Namespace }}.svc{{ if ne (int .Values
   value: {{ join "," .Values.queues.shared | quote }}
 - name: MAESTRO_DEFAULT_TIME_ZONE
   value: {{ .Values.defaultTimeZone | quote }}
+{{- if .Values.metrics.enabled }}
+- name: MAESTRO_METRICS_PORT
+  value: "9090"
+{{- end }}
+{{- end -}}
+
+{{- define "maestro.metricsPort" -}}
+{{- if .Values.metrics.enabled -}}
+- name: metrics
+  containerPort: 9090
+{{- end -}}
 {{- end -}}
 
 {{/* The init container of every process. The program itself waits for the database. */}}
