@@ -3,6 +3,7 @@
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram, generate_latest
@@ -65,6 +66,14 @@ def test_labels() -> None:
         "maestro_sync_seconds": ("kind",),
         "maestro_worker_jobs_total": ("status",),
     }
+
+
+def test_operations_lists_every_metric_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"`(maestro_[a-z_]+)`", text)) == {name(metric) for metric in DEFINED}
+    in_alerts = set(re.findall(r"\((maestro_[a-z_]+)", text))
+    assert len(in_alerts) == 3
+    assert in_alerts <= {name(metric) for metric in DEFINED}
 
 
 def test_what_is_kept_elsewhere_is_read_before_each_scrape() -> None:
