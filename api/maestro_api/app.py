@@ -15,12 +15,12 @@ from maestro.db import Pool, open_pool
 from maestro.job import store
 from maestro.kube.client import Kube
 from maestro.settings import Settings
-from maestro_api import automation, clock, errors, gate, health, job, schedule, worker
+from maestro_api import automation, clock, errors, gate, health, job, listing, schedule, worker
 from maestro_api.coalescer import Coalescer
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
-from maestro_api.services import Automations, Health, Jobs, Schedules, Services, Workers
+from maestro_api.services import Automations, Health, Jobs, Lists, Schedules, Services, Workers
 
 _BODIES = (
     automation.NewAutomation,
@@ -54,7 +54,7 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, automation, job, schedule, worker):
+    for concept in (health, automation, listing, job, schedule, worker):
         app.include_router(concept.router)
     _describe(app)
     return app
@@ -95,6 +95,7 @@ def _services(
         automations=Automations(pool, definitions, settings, known),
         health=Health(pool, definitions, publisher),
         jobs=Jobs(pool, publisher, coalescer, known),
+        lists=Lists(pool),
         schedules=Schedules(pool, definitions, settings),
         workers=Workers(pool, publisher, coalescer),
     )

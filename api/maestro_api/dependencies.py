@@ -23,6 +23,10 @@ async def _jobs(request: Request) -> services.Jobs:
     return (await _services(request)).jobs
 
 
+async def _lists(request: Request) -> services.Lists:
+    return (await _services(request)).lists
+
+
 async def _schedules(request: Request) -> services.Schedules:
     return (await _services(request)).schedules
 
@@ -38,6 +42,7 @@ async def _health(request: Request) -> services.Health:
 Automations = Annotated[services.Automations, Depends(_automations)]
 Health = Annotated[services.Health, Depends(_health)]
 Jobs = Annotated[services.Jobs, Depends(_jobs)]
+Lists = Annotated[services.Lists, Depends(_lists)]
 Schedules = Annotated[services.Schedules, Depends(_schedules)]
 Workers = Annotated[services.Workers, Depends(_workers)]
 
