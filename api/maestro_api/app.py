@@ -18,12 +18,24 @@ from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
 from maestro.settings import Settings
-from maestro_api import automation, clock, errors, gate, health, job, prometheus, schedule, stream, worker
+from maestro_api import (
+    automation,
+    clock,
+    errors,
+    gate,
+    health,
+    job,
+    listing,
+    prometheus,
+    schedule,
+    stream,
+    worker,
+)
 from maestro_api.coalescer import Coalescer
 from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
-from maestro_api.services import Automations, Health, Jobs, Live, Schedules, Services, Workers
+from maestro_api.services import Automations, Health, Jobs, Lists, Live, Schedules, Services, Workers
 
 _BODIES = (
     automation.NewAutomation,
@@ -58,7 +70,7 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, prometheus, automation, job, stream, schedule, worker):
+    for concept in (health, prometheus, automation, listing, job, stream, schedule, worker):
         app.include_router(concept.router)
     _describe(app)
     return app
@@ -114,6 +126,7 @@ def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services
         health=Health(pool, definitions, publisher),
         jobs=Jobs(pool, publisher, coalescer, known),
         live=live,
+        lists=Lists(pool),
         schedules=Schedules(pool, definitions, settings),
         workers=Workers(pool, publisher, coalescer),
     )

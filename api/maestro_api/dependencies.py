@@ -27,6 +27,10 @@ async def _live(request: Request) -> services.Live:
     return (await _services(request)).live
 
 
+async def _lists(request: Request) -> services.Lists:
+    return (await _services(request)).lists
+
+
 async def _schedules(request: Request) -> services.Schedules:
     return (await _services(request)).schedules
 
@@ -43,6 +47,7 @@ Automations = Annotated[services.Automations, Depends(_automations)]
 Health = Annotated[services.Health, Depends(_health)]
 Jobs = Annotated[services.Jobs, Depends(_jobs)]
 Live = Annotated[services.Live, Depends(_live)]
+Lists = Annotated[services.Lists, Depends(_lists)]
 Schedules = Annotated[services.Schedules, Depends(_schedules)]
 Workers = Annotated[services.Workers, Depends(_workers)]
 

@@ -1,26 +1,23 @@
 """Jobs, as people see them."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from maestro import jsontext
-from maestro.job.model import Filter, Job, Level, LogLine, Status
+from maestro.job.model import Job, Level, LogLine, Status
 from maestro_api.dependencies import Jobs
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.reply import Json, passed_through
 
 router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
-
-MOST_JOBS = 200
 
 
 class JobOut(BaseModel):
@@ -49,15 +46,6 @@ class JobOut(BaseModel):
     priority: int = Field(description="Higher first among jobs that wait for a concurrency slot.")
     progress: float | None = Field(description="0 to 1, as the worker last reported.")
     progress_message: str | None = Field(description="What the worker said with it.")
-
-
-class JobPageOut(BaseModel):
-    """A page of jobs, the newest first."""
-
-    items: list[JobOut]
-    total: int = Field(description="How many match in all.")
-    limit: int
-    offset: int
 
 
 class LogLineOut(BaseModel):
@@ -110,43 +98,6 @@ def line_json(line: LogLine) -> dict[str, Any]:
         "message": line.message,
         "actionable": line.actionable,
     }
-
-
-def _forgiving(value: object) -> object:
-    """An unescaped + of a zone arrives as a space."""
-    return value.replace(" ", "+") if isinstance(value, str) and value[-6:-5] == " " else value
-
-
-def _zoned(value: datetime | None) -> datetime | None:
-    return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
-
-
-Instant = Annotated[datetime | None, BeforeValidator(_forgiving), AfterValidator(_zoned)]
-
-
-class JobQuery(BaseModel):
-    """Which jobs to list."""
-
-    status: Status | None = None
-    automation_id: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
-    user_id: str | None = None
-    since: Instant = Field(None, description="Created then or later. RFC 3339; without zone: UTC.")
-    until: Instant = Field(None, description="Created before.")
-    limit: Annotated[int, Field(ge=1, description=f"At most {MOST_JOBS}; more is taken as that.")] = 50
-    offset: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-
-    def filter(self) -> Filter:
-        who = None if self.user_id is None else jsontext.storable(self.user_id)
-        return Filter(self.status, self.automation_id, who, self.since, self.until)
-
-
-@router.get("", response_model=JobPageOut, responses=documented(400))
-async def list_jobs(jobs: Jobs, query: Annotated[JobQuery, Query()]) -> Json:
-    """The newest jobs that match all filters."""
-    limit = min(query.limit, MOST_JOBS)
-    items, total = await jobs.page(query.filter(), limit=limit, offset=query.offset)
-    shown = [job_json(job) for job in items]
-    return Json({"items": shown, "total": total, "limit": limit, "offset": query.offset})
 
 
 @router.get("/{id}", response_model=JobOut, responses=documented(400, 404))

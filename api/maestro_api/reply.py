@@ -20,7 +20,12 @@ class Json(Response):
         super().__init__(content, status_code, headers)
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, default=_whole)
+        return dump(content)
+
+
+def dump(content: Any) -> bytes:
+    """Any JSON value as a reply holds it."""
+    return orjson.dumps(content, default=_whole)
 
 
 def _whole(value: object) -> orjson.Fragment:

@@ -1,4 +1,4 @@
-"""Named SQL statements from the `queries.sql` beside a concept's code.
+"""Named SQL statements from the `queries.sql`, or another file, beside a concept's code.
 
     -- name: by_id
     -- What it is for, in a line.
@@ -15,10 +15,10 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 class Statements:
-    """The statements of one package, by name."""
+    """The statements of one file of a package, by name."""
 
-    def __init__(self, package: str) -> None:
-        text = files(package).joinpath("queries.sql").read_text(encoding="utf-8")
+    def __init__(self, package: str, file: str = "queries.sql") -> None:
+        text = files(package).joinpath(file).read_text(encoding="utf-8")
         _, *parts = _NAME.split(text)
         # The files ship with the code, so their text is as trusted as a literal in it.
         self._by_name = {

@@ -403,33 +403,6 @@ FROM jobs j JOIN automations a ON a.id = j.automation_id
 WHERE j.id = ANY(%(ids)s::uuid[])
 ORDER BY j.id
 
--- name: page
--- A page of the newest jobs that match.
-SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
-       j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
-       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
-       j.priority, j.released, j.error_class, j.progress, j.progress_message
-FROM (
-    SELECT * FROM jobs
-    WHERE (%(status)s::text IS NULL OR status = %(status)s)
-      AND (%(automation_id)s::integer IS NULL OR automation_id = %(automation_id)s)
-      AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-      AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-      AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
-    ORDER BY created_at DESC, id DESC
-    LIMIT %(limit)s OFFSET %(offset)s
-) j JOIN automations a ON a.id = j.automation_id
-ORDER BY j.created_at DESC, j.id DESC
-
--- name: total
--- How many jobs match, exactly.
-SELECT count(*) AS total FROM jobs
-WHERE (%(status)s::text IS NULL OR status = %(status)s)
-  AND (%(automation_id)s::integer IS NULL OR automation_id = %(automation_id)s)
-  AND (%(user_id)s::text IS NULL OR user_id = %(user_id)s)
-  AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-  AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
-
 -- name: lines
 -- A job's log lines after one of them, the oldest first.
 SELECT id, job_id, logged_at, level, message, actionable

@@ -27,7 +27,6 @@ from maestro.job.message import message_of
 from maestro.job.model import (
     ENDS,
     Beat,
-    Filter,
     Finish,
     Heartbeat,
     Job,
@@ -299,21 +298,6 @@ async def by_ids(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
     """Those of these jobs that exist, by id."""
     cursor = await conn.execute(_SQL["by_ids"], {"ids": list(ids)})
     return [_job(row) for row in await cursor.fetchall()]
-
-
-async def list_page(conn: Connection, wanted: Filter, *, limit: int, offset: int) -> tuple[list[Job], int]:
-    """A page of the newest matching jobs, and how many match in all."""
-    values = {
-        "status": wanted.status,
-        "automation_id": wanted.automation_id,
-        "user_id": wanted.user_id,
-        "since": wanted.since,
-        "until": wanted.until,
-    }
-    cursor = await conn.execute(_SQL["page"], values | {"limit": limit, "offset": offset})
-    jobs = [_job(row) for row in await cursor.fetchall()]
-    total = await (await conn.execute(_SQL["total"], values)).fetchone()
-    return jobs, total["total"] if total else 0
 
 
 async def lines(conn: Connection, job_id: UUID, *, after: int, limit: int) -> list[LogLine]:

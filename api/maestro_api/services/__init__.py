@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from maestro_api.services.automation import Automations
 from maestro_api.services.health import Health
 from maestro_api.services.job import Jobs
+from maestro_api.services.listing import Lists
 from maestro_api.services.live import Live
 from maestro_api.services.schedule import Schedules
 from maestro_api.services.worker import Workers
@@ -18,8 +19,9 @@ class Services:
     health: Health
     jobs: Jobs
     live: Live
+    lists: Lists
     schedules: Schedules
     workers: Workers
 
 
-__all__ = ["Automations", "Health", "Jobs", "Live", "Schedules", "Services", "Workers"]
+__all__ = ["Automations", "Health", "Jobs", "Lists", "Live", "Schedules", "Services", "Workers"]

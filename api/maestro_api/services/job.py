@@ -13,7 +13,7 @@ from maestro.db import Connection, Pool
 from maestro.errors import AutomationSuspended, FieldError, MaestroError, ParametersRefused
 from maestro.job import keyed, store
 from maestro.job.message import message_of
-from maestro.job.model import Filter, Job, LogLine, NewJob
+from maestro.job.model import Job, LogLine, NewJob
 from maestro_api.coalescer import ROW_BYTES, Coalescer, answered
 from maestro_api.database import transaction
 from maestro_api.known import Known
@@ -81,11 +81,6 @@ class Jobs:
         """Raises NotFound."""
         async with transaction(self._pool) as conn:
             return await store.get(conn, job_id)
-
-    async def page(self, wanted: Filter, *, limit: int, offset: int) -> tuple[list[Job], int]:
-        """The newest jobs that match, and how many match in all."""
-        async with transaction(self._pool) as conn:
-            return await store.list_page(conn, wanted, limit=limit, offset=offset)
 
     async def lines(self, job_id: UUID, *, after: int, limit: int | None) -> AsyncIterator[list[LogLine]]:
         """A job's log lines in portions, so that a long history never fills the memory. Raises NotFound.

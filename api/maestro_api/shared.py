@@ -1,0 +1,57 @@
+"""Readers who ask for the very same thing at once share one query, and none is told anything stale."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+Query = Callable[[], Awaitable[T]]
+
+
+class Shared(Generic[T]):
+    """`found = await shared.answer(key, query)`.
+
+    Whoever asks while a query for the same key is under way waits for the next one, which begins as soon as
+    that one has ended and serves all who came meanwhile. So an answer always comes from a query begun after
+    it was asked for: it holds whatever had been committed by then, as if each had asked for himself. At most
+    one query for a key is under way and one is next, however many ask.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Hashable, _Flight[T]] = {}
+
+    async def answer(self, key: Hashable, query: Query[T]) -> T:
+        """What `query`, or another reader's for the same key, finds. Raises what it raises."""
+        last = self._last.get(key)
+        if last is None or last.begun:
+            self._last[key] = last = _Flight(query, last)
+            last.task.add_done_callback(lambda _: self._forget(key))
+        # Shielded: a reader who hangs up leaves the query to the others.
+        return await asyncio.shield(last.task)
+
+    def _forget(self, key: Hashable) -> None:
+        """Unless there is a next one."""
+        if self._last[key].task.done():
+            del self._last[key]
+
+
+class _Flight(Generic[T]):
+    """A query that is under way, or next after another one."""
+
+    def __init__(self, query: Query[T], after: "_Flight[T] | None") -> None:
+        self.begun = False
+        self.task = asyncio.create_task(self._run(query, after))
+        self.task.add_done_callback(_look)
+
+    async def _run(self, query: Query[T], after: "_Flight[T] | None") -> T:
+        if after:
+            await asyncio.wait([after.task])
+        self.begun = True
+        return await query()
+
+
+def _look(task: asyncio.Task[T]) -> None:
+    """Takes note of an error that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
