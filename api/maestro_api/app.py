@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
@@ -22,6 +23,7 @@ from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
 from maestro_api.services import Automations, Health, Jobs, Live, Schedules, Services, Workers
+from maestro_api.shortcut import Shortcut
 
 _BODIES = (
     automation.NewAutomation,
@@ -32,6 +34,17 @@ _BODIES = (
     worker.LineIn,
     worker.FinishIn,
     worker.HeartbeatIn,
+)
+_CONCEPTS = (health, automation, job, stream, schedule, worker)
+HOT = (
+    automation.execute,
+    automation.execute_batch,
+    worker.start,
+    worker.log,
+    worker.logs,
+    worker.finish,
+    worker.heartbeat,
+    worker.cancellation,
 )
 _DESCRIPTION = """Maestro runs robotic process automations on Kubernetes.
 
@@ -48,7 +61,10 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
         version=version("rps-maestro"),
         description=_DESCRIPTION,
         lifespan=_lifespan(settings, connect),
-        middleware=[Middleware(gate.Gate, settings=settings)],
+        middleware=[
+            Middleware(gate.Gate, settings=settings),
+            Middleware(Shortcut, routes=hot_routes()),
+        ],
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         swagger_ui_oauth2_redirect_url=None,
@@ -56,10 +72,15 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, automation, job, stream, schedule, worker):
+    for concept in _CONCEPTS:
         app.include_router(concept.router)
     _describe(app)
     return app
+
+
+def hot_routes() -> list[APIRoute]:
+    routes = [route for concept in _CONCEPTS for route in concept.router.routes]
+    return [route for route in routes if isinstance(route, APIRoute) and route.endpoint in HOT]
 
 
 def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
