@@ -12,14 +12,13 @@ from starlette.middleware import Middleware
 
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
-from maestro.db import Pool, open_pool
+from maestro.db import Pool, autocommit, open_pool
 from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
 from maestro.settings import Settings
 from maestro_api import automation, clock, errors, gate, health, job, schedule, stream, worker
 from maestro_api.coalescer import Coalescer
-from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
 from maestro_api.services import Automations, Health, Jobs, Live, Schedules, Services, Workers
@@ -88,8 +87,8 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = settings.database_uri.get_secret_value()
         broker = settings.broker_uri.get_secret_value()
-        # Ended in turn from the last: what is still committed is told and published, what is still confirmed is
-        # noted.
+        # Ended in turn from the last: what is still committed is told and published, what is still confirmed
+        # is noted.
         async with (
             open_pool(database, size=settings.database_pool_size) as pool,
             Live(pool, settings.direct_uri, stream.log_event, most=settings.log_streams) as live,
@@ -107,7 +106,7 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
 
 def _settler(pool: Pool) -> Callable[[Sequence[Message]], Any]:
     async def settle(published: Sequence[Message]) -> None:
-        async with transaction(pool) as conn:
+        async with autocommit(pool) as conn:
             await store.settle(conn, published)
 
     return settle
