@@ -7,13 +7,14 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
 from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
-from maestro.db import Pool, note_pool, open_pool
+from maestro.db import Pool, autocommit, note_pool, open_pool
 from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
@@ -32,10 +33,10 @@ from maestro_api import (
     worker,
 )
 from maestro_api.coalescer import Coalescer
-from maestro_api.database import transaction
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
 from maestro_api.services import Automations, Health, Jobs, Lists, Live, Schedules, Services, Workers
+from maestro_api.shortcut import Shortcut
 
 _BODIES = (
     automation.NewAutomation,
@@ -46,6 +47,17 @@ _BODIES = (
     worker.LineIn,
     worker.FinishIn,
     worker.HeartbeatIn,
+)
+_CONCEPTS = (health, prometheus, automation, listing, job, stream, schedule, worker)
+HOT = (
+    automation.execute,
+    automation.execute_batch,
+    worker.start,
+    worker.log,
+    worker.logs,
+    worker.finish,
+    worker.heartbeat,
+    worker.cancellation,
 )
 _DESCRIPTION = """Maestro runs robotic process automations on Kubernetes.
 
@@ -62,7 +74,10 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
         version=version("rps-maestro"),
         description=_DESCRIPTION,
         lifespan=_lifespan(settings, connect),
-        middleware=[Middleware(gate.Gate, settings=settings)],
+        middleware=[
+            Middleware(gate.Gate, settings=settings),
+            Middleware(Shortcut, routes=hot_routes()),
+        ],
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         swagger_ui_oauth2_redirect_url=None,
@@ -70,10 +85,15 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
-    for concept in (health, prometheus, automation, listing, job, stream, schedule, worker):
+    for concept in _CONCEPTS:
         app.include_router(concept.router)
     _describe(app)
     return app
+
+
+def hot_routes() -> list[APIRoute]:
+    routes = [route for concept in _CONCEPTS for route in concept.router.routes]
+    return [route for route in routes if isinstance(route, APIRoute) and route.endpoint in HOT]
 
 
 def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -102,7 +122,7 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
 
 def _settler(pool: Pool) -> Callable[[Sequence[Message]], Any]:
     async def settle(published: Sequence[Message]) -> None:
-        async with transaction(pool) as conn:
+        async with autocommit(pool) as conn:
             await store.settle(conn, published)
 
     return settle

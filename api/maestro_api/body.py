@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from starlette.requests import ClientDisconnect
 
 from maestro import jsontext
 from maestro.errors import BadInput, TooLarge
@@ -30,14 +31,26 @@ M = TypeVar("M", bound=Input)
 async def raw(request: Request) -> bytes:
     """The whole body. Raises TooLarge past the server's limit, before more than that is held."""
     limit: int = request.app.state.settings.body_limit
-    if int(request.headers.get("content-length", 0)) > limit:
+    if _announced(request) > limit:
         raise _too_large(limit)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    # By hand, since Starlette's stream() takes three times as long for the one chunk that most bodies are.
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        more = message.get("more_body", False)
+        if size > limit:
             raise _too_large(limit)
-    return bytes(body)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _announced(request: Request) -> int:
+    return next((int(value) for name, value in request.scope["headers"] if name == b"content-length"), 0)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -18,9 +18,8 @@ import psycopg
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from maestro import metrics
-from maestro.db import Connection, Pool
+from maestro.db import Connection, Pool, autocommit
 from maestro.errors import BadInput, DatabaseAway, MaestroError, Overloaded, Unavailable
-from maestro_api.database import transaction
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ Flush = Callable[[Sequence[Call]], Awaitable[Sequence[Answer | MaestroError]]]
 """Commits these calls, all or none, and answers each in its place: a refused one with its exception."""
 
 Write = Callable[[Connection, Sequence[Call]], Awaitable[Sequence[Answer | MaestroError]]]
-"""The same over a connection, whose transaction the caller commits."""
+"""The same on a connection that commits each statement; `write` opens a transaction where it needs one."""
 
 Changed = Callable[[Sequence[UUID]], None]
 """Told, right after a commit, the jobs that it touched. Neither waits nor raises."""
@@ -308,10 +307,10 @@ class Coalescer:
         size: Callable[[Call], int] = lambda _: ROW_BYTES,
         committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
     ) -> Lane[Call, Answer]:
-        """A lane whose flushes are transactions of `write`."""
+        """A lane that flushes with `write`, on a connection that commits each statement."""
 
         async def flush(calls: Sequence[Call]) -> Sequence[Answer | MaestroError]:
-            async with transaction(self._pool) as conn:
+            async with autocommit(self._pool) as conn:
                 return await write(conn, calls)
 
         made = Lane(

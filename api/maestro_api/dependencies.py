@@ -6,7 +6,7 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from maestro_api import services
 
-_LARGEST_ID = 2**31 - 1
+LARGEST_ID = 2**31 - 1
 
 
 # Coroutines, since FastAPI runs plain functions in a thread.
@@ -51,7 +51,7 @@ Lists = Annotated[services.Lists, Depends(_lists)]
 Schedules = Annotated[services.Schedules, Depends(_schedules)]
 Workers = Annotated[services.Workers, Depends(_workers)]
 
-Id = Annotated[int, Path(ge=1, le=_LARGEST_ID)]
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Force = Annotated[bool, Query(description="Take over fields that another manager owns.")]
 AttemptToken = Annotated[
     str | None,

@@ -19,11 +19,25 @@ _Held: TypeAlias = tuple[bytes, UUID]
 
 
 async def accept(conn: Connection, new: Sequence[NewJob]) -> list[Job | MaestroError]:
-    """Accept jobs, with keys or without, and answer for each in the order given.
+    """Accept jobs, with keys or without, in one transaction, and answer for each in the order given.
 
     A key that was used before, or earlier in this list, stands for its first job: IdempotencyKeyReused where
     the body was another one.
     """
+    if not any(job.key for job in new):
+        return [*await store.accept(conn, new)]
+    async with conn.transaction():
+        return await _accept_keyed(conn, new)
+
+
+async def _accept_keyed(conn: Connection, new: Sequence[NewJob]) -> list[Job | MaestroError]:
+    if not any(job.key for job in new):
+        return list(await store.accept(conn, new))
+    async with conn.transaction():  # a key never stands for a job that is not there
+        return await _accept(conn, new)
+
+
+async def _accept(conn: Connection, new: Sequence[NewJob]) -> list[Job | MaestroError]:
     ids = [uuid7() for _ in new]
     firsts: dict[_Name, int] = {}
     for place, job in enumerate(new):
