@@ -12,7 +12,7 @@ from maestro.automation.model import Automation
 from maestro.broker.queues import name_flaw
 from maestro.errors import BadInput
 from maestro_api import body
-from maestro_api.dependencies import Automations, Force, Id, Jobs
+from maestro_api.dependencies import Automations, Caller, Force, Id, Idempotency, Jobs
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.job import JobOut, job_json
@@ -288,13 +288,19 @@ async def resume_automation(id: Id, automations: Automations) -> AutomationOut: 
         }
     },
 )
-async def execute(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
+async def execute(
+    id: Id,  # noqa: A002
+    request: Request,
+    jobs: Jobs,
+    caller: Caller,
+    key: Idempotency = None,
+) -> Json:
     """Accepts a job. It is committed before this answers, and published right after."""
     sent = await body.raw(request)
     parameters = jsontext.parse(sent) if sent else {}
     if not isinstance(parameters, dict):
         raise BadInput("The body is the parameters themselves: send a JSON object, or nothing.")
-    return Json(job_json(await jobs.execute(id, parameters)), 202)
+    return Json(job_json(await jobs.execute(id, parameters, caller, key)), 202)
 
 
 @router.post(
@@ -316,13 +322,13 @@ async def execute(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
         }
     },
 )
-async def execute_batch(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
+async def execute_batch(id: Id, request: Request, jobs: Jobs, caller: Caller) -> Json:  # noqa: A002
     """Accepts up to 1,000 jobs in one commit, all or none.
 
     A refused field's name begins with the place of its parameters in the array, from 0.
     """
     given = _each_parameters(jsontext.parse(await body.raw(request)))
-    return Json([job_json(job) for job in await jobs.execute_batch(id, given)], 202)
+    return Json([job_json(job) for job in await jobs.execute_batch(id, given, caller)], 202)
 
 
 def _each_parameters(given: Any) -> list[Object]:

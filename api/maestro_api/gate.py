@@ -24,6 +24,8 @@ crash_log = logging.getLogger(__name__)
 
 API = "/api/v1"
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", f"{API}/health"})
+ADMIN = "admin"
+"""Who the static admin token stands for."""
 _WORKERS = f"{API}/worker/"
 _PROBES = frozenset({"/livez", "/readyz", f"{API}/health"})
 _STREAM = re.compile(rf"{API}/jobs/[^/]+/logs/stream")
@@ -83,6 +85,8 @@ class Gate:
                 raise Unauthorized("Send the worker key as X-Worker-API-Key.")
         elif not _same(_token(scope, headers), self._admin_token):
             raise Unauthorized("Send a valid token as Authorization: Bearer <token>.")
+        else:
+            scope["caller"] = ADMIN
 
 
 def is_stream(path: str) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from maestro.job.model import Job, Level, LogLine, Status
-from maestro_api.dependencies import Jobs
+from maestro_api.dependencies import Caller, Idempotency, Jobs
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.reply import Json, passed_through
@@ -134,7 +134,7 @@ async def cancel_job(id: UUID, jobs: Jobs) -> Json:  # noqa: A002
     return Json(job_json(await jobs.cancel(id)), 202)
 
 
-@router.post("/{id}/retry", status_code=202, response_model=JobOut, responses=documented(400, 404, 409))
-async def retry_job(id: UUID, jobs: Jobs) -> Json:  # noqa: A002
+@router.post("/{id}/retry", status_code=202, response_model=JobOut, responses=documented(400, 404, 409, 422))
+async def retry_job(id: UUID, jobs: Jobs, caller: Caller, key: Idempotency = None) -> Json:  # noqa: A002
     """A new job with the same parameters."""
-    return Json(job_json(await jobs.retry(id)), 202)
+    return Json(job_json(await jobs.retry(id, caller, key)), 202)

@@ -1,6 +1,7 @@
 """Jobs for people: execute, look, cancel, retry."""
 
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from itertools import islice
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -13,7 +14,7 @@ from maestro.db import Connection, Pool
 from maestro.errors import AutomationSuspended, FieldError, MaestroError, ParametersRefused
 from maestro.job import keyed, store
 from maestro.job.message import message_of
-from maestro.job.model import Job, LogLine, NewJob
+from maestro.job.model import IdempotencyKey, Job, LogLine, NewJob
 from maestro_api.coalescer import ROW_BYTES, Coalescer, answered
 from maestro_api.database import transaction
 from maestro_api.known import Known
@@ -34,15 +35,23 @@ class Jobs:
         self._changed = coalescer.changed
         self._accepted = coalescer.lane(_accept, size=_size, committed=self._publish)
 
-    async def execute(self, automation_id: int, given: Parameters) -> Job:
-        """Accept a job. Raises NotFound, AutomationSuspended or ParametersRefused."""
+    async def execute(
+        self, automation_id: int, given: Parameters, caller: str, name: str | None = None
+    ) -> Job:
+        """Accept a job; under an idempotency key, named so by the caller, once and then again the same.
+
+        Raises NotFound, AutomationSuspended, ParametersRefused or IdempotencyKeyReused.
+        """
+        key = _key(caller, f"execute/{automation_id}", name, given)
+        if key and (known := await self._find(key)):
+            return known
         automation = await self._known.get(automation_id)
         _refuse_suspended(automation)
         parameters = resolve(automation.parameter_schema, automation.default_params, given)
-        [job] = await self._accept([NewJob(automation_id, parameters)])
+        [job] = await self._accept([NewJob(automation_id, parameters, caller, key=key)])
         return job
 
-    async def execute_batch(self, automation_id: int, given: Sequence[Parameters]) -> list[Job]:
+    async def execute_batch(self, automation_id: int, given: Sequence[Parameters], caller: str) -> list[Job]:
         """Accept a job for each of these parameters in one commit, in their order, all or none.
 
         Raises NotFound, AutomationSuspended or ParametersRefused, whose fields begin with the place, counted
@@ -51,16 +60,26 @@ class Jobs:
         automation = await self._known.get(automation_id)
         _refuse_suspended(automation)
         resolved = _resolve_each(automation, given)
-        return await self._accept([NewJob(automation_id, parameters) for parameters in resolved])
+        return await self._accept([NewJob(automation_id, parameters, caller) for parameters in resolved])
 
-    async def retry(self, job_id: UUID) -> Job:
-        """Accept a new job with the parameters of an earlier one, whatever became of that."""
-        async with transaction(self._pool) as conn:
-            earlier = await store.get(conn, job_id)
+    async def retry(self, job_id: UUID, caller: str, name: str | None = None) -> Job:
+        """Accept a new job with the parameters of an earlier one, whatever became of that.
+
+        Raises NotFound, AutomationSuspended or IdempotencyKeyReused.
+        """
+        key = _key(caller, f"retry/{job_id}", name, None)
+        if key and (known := await self._find(key)):
+            return known
+        earlier = await self.get(job_id)
         _refuse_suspended(await self._known.get(earlier.automation_id))
         parameters = jsontext.parse(earlier.parameters.encode())
-        [job] = await self._accept([NewJob(earlier.automation_id, parameters)])
+        [job] = await self._accept([NewJob(earlier.automation_id, parameters, caller, key=key)])
         return job
+
+    async def _find(self, key: IdempotencyKey) -> Job | None:
+        """The job of a key used before: also when the automation takes no jobs any more."""
+        async with transaction(self._pool) as conn:
+            return await keyed.find(conn, key)
 
     async def _accept(self, new: Sequence[NewJob]) -> list[Job]:
         answers = await self._accepted.submit(new) if new else []
@@ -107,6 +126,13 @@ class Jobs:
 
 def _portion(left: int | None) -> int:
     return _LINES_AT_ONCE if left is None else min(left, _LINES_AT_ONCE)
+
+
+def _key(caller: str, route: str, name: str | None, body: Parameters | None) -> IdempotencyKey | None:
+    if name is None:
+        return None
+    body_hash = sha256(jsontext.canonical(body)).digest()
+    return IdempotencyKey(caller, route, jsontext.storable(name), body_hash)
 
 
 def _refuse_suspended(automation: Automation) -> None:
