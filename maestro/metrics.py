@@ -72,9 +72,9 @@ JOB_QUEUE_TO_START = _histogram(
 )
 STREAMS = _gauge("maestro_streams", "Live log streams that are open.")
 FLUSH_ROWS = _histogram(
-    "maestro_flush_rows", "Calls that one flush of the coalescing writer took along.", "lane", buckets=_ROWS
+    "maestro_flush_rows", "Calls that one flush of the coalescer took along.", "lane", buckets=_ROWS
 )
-FLUSH_SECONDS = _histogram("maestro_flush_seconds", "From the begin of a flush to its commit.", "lane")
+FLUSH_SECONDS = _histogram("maestro_flush_seconds", "From the start of a flush to its commit.", "lane")
 
 # Whoever publishes: api and dispatcher.
 
@@ -119,7 +119,7 @@ DISPATCHER_LAG = _gauge(
 )
 RESCUES = _counter(
     "maestro_rescues_total",
-    "Jobs taken back from a silent worker, by what became of them: pending again, failed or canceled.",
+    "Attempts ended for their worker's silence or their time, by what became of the job.",
     "outcome",
 )
 STEP_SECONDS = _histogram("maestro_dispatcher_step_seconds", "What one step of a duty took.", "step")
@@ -131,7 +131,7 @@ STEP_FAILURES = _counter(
 
 SYNCS = _counter(
     "maestro_syncs_total",
-    "Syncs of a resource: done, waits (refused, or a dependency is away) or failed (unforeseen).",
+    "Syncs of a resource: done, waits (a dependency is away) or failed (unforeseen).",
     "kind",
     "outcome",
 )

@@ -80,7 +80,7 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
         ):
             opened = _Opened(pool, publisher, coalescer, live)
             app.state.services = _services(settings, connect, opened)
-            registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note)
+            registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note, live.note)
             app.state.registry = registry
             with metrics.served(registry, settings.metrics_port):
                 yield

@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
+from maestro import metrics
 from maestro.db import Connection, Pool
 from maestro.errors import BadInput, DatabaseAway, MaestroError, Overloaded, Unavailable
 from maestro_api.database import transaction
@@ -249,6 +250,19 @@ def answered(answer: Answer | MaestroError) -> Answer:
     return answer
 
 
+def _measured(flush: Flush[Call, Answer], write: Write[Call, Answer]) -> Flush[Call, Answer]:
+    """The flush, told by the metrics under the name of what it writes with."""
+    name = getattr(write, "__name__", metrics.OTHER).strip("_")
+    rows, seconds = metrics.FLUSH_ROWS.labels(name), metrics.FLUSH_SECONDS.labels(name)
+
+    async def measured(calls: Sequence[Call]) -> Sequence[Answer | MaestroError]:
+        rows.observe(len(calls))
+        with seconds.time():
+            return await flush(calls)
+
+    return measured
+
+
 class Coalescer:
     """The lanes of a process: `async with Coalescer(pool) as coalescer: lane = coalescer.lane(write, …)`.
 
@@ -300,6 +314,8 @@ class Coalescer:
             async with transaction(self._pool) as conn:
                 return await write(conn, calls)
 
-        made = Lane(flush, key=key, many_per_key=many_per_key, size=size, committed=committed)
+        made = Lane(
+            _measured(flush, write), key=key, many_per_key=many_per_key, size=size, committed=committed
+        )
         self._lanes.append(made)
         return made

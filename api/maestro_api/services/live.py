@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn, Self
 from uuid import UUID
 
+from maestro import metrics
 from maestro.db import Pool, autocommit
 from maestro.errors import DatabaseAway, TooManyStreams, Unavailable
 from maestro.job import live
@@ -60,6 +61,10 @@ class Live:
     def open(self) -> int:
         """How many readers there are."""
         return self._open
+
+    def note(self) -> None:
+        """Set the metric of open streams."""
+        metrics.STREAMS.set(self._open)
 
     @asynccontextmanager
     async def reader(self, job_id: UUID, after: int) -> AsyncIterator[Reader]:

@@ -69,6 +69,9 @@ def test_requests_by_route_and_the_wait_of_a_job(service: Service) -> None:
     assert grown(requests_total, method="GET", route="other", status="404") == 1
     assert grown("maestro_job_queue_to_start_seconds_count") == 3
     assert 0 < grown("maestro_job_queue_to_start_seconds_sum") < 60
+    for lane, calls in (("accept", 3), ("start", 4)):
+        assert grown("maestro_flush_rows_sum", lane=lane) == calls
+        assert grown("maestro_flush_seconds_count", lane=lane) == grown("maestro_flush_rows_count", lane=lane)
     routes = {dict(labels).get("route", "") for _, labels in after}
     assert not [each for each in routes if jobs[0] in each or "such" in each]
 
@@ -83,6 +86,14 @@ def test_the_pool_and_the_publisher(service: Service) -> None:
     assert value(found, "maestro_database_pool_limit") == service.settings.database_pool_size
     assert 1 <= value(found, "maestro_database_pool_size") <= service.settings.database_pool_size
     assert value(found, "process_resident_memory_bytes") > 1_000_000
+
+
+def test_open_streams(service: Service) -> None:
+    job = service.running()
+    with service.get(f"/jobs/{job}/logs/stream", stream=True) as reply:
+        assert reply.status_code == 200
+        assert value(scraped(service), "maestro_streams") == 1
+    eventually(lambda: value(scraped(service), "maestro_streams") == 0)
 
 
 @pytest.fixture
