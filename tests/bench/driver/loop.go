@@ -90,7 +90,8 @@ type load struct {
 	Failures   []string       `json:"failures"`
 }
 
-// closedLoop lets each client prepare itself, then runs its steps one after the other until time is up.
+// closedLoop lets each client prepare itself and take one step, which opens the connections of client and service,
+// then runs its steps one after the other until time is up.
 func closedLoop(o options, prepare func(*user) (step func(), err error)) (any, error) {
 	users := make([]*user, o.clients)
 	steps := make([]func(), o.clients)
@@ -100,18 +101,38 @@ func closedLoop(o options, prepare func(*user) (step func(), err error)) (any, e
 		if err != nil {
 			return nil, err
 		}
+		users[i].calls = 0
 		steps[i] = step
 	}
-	from := time.Now().Add(time.Duration(o.warmup * float64(time.Second)))
-	measured := window{from, from.Add(time.Duration(o.seconds * float64(time.Second)))}
-	var running sync.WaitGroup
-	for i, u := range users {
-		*u = user{client: u.client, window: measured, statuses: map[string]int{}}
-		running.Go(func() { repeat(u, steps[i], mostCalls/o.clients) })
+	each(users, func(i int, _ *user) { steps[i]() })
+	measured := windowOf(o)
+	if failed(users) {
+		return summary(users, measured, 0), nil
+	}
+	for _, u := range users {
+		u.window = measured
 	}
 	cpu := cpuBetween(measured)
-	running.Wait()
+	each(users, func(i int, u *user) { repeat(u, steps[i], mostCalls/o.clients) })
 	return summary(users, measured, <-cpu), nil
+}
+
+func windowOf(o options) window {
+	from := time.Now().Add(time.Duration(o.warmup * float64(time.Second)))
+	return window{from, from.Add(time.Duration(o.seconds * float64(time.Second)))}
+}
+
+// each does something for all users at once, and waits until it is done.
+func each(users []*user, do func(int, *user)) {
+	var running sync.WaitGroup
+	for i, u := range users {
+		running.Go(func() { do(i, u) })
+	}
+	running.Wait()
+}
+
+func failed(users []*user) bool {
+	return slices.ContainsFunc(users, func(u *user) bool { return len(u.failures) > 0 })
 }
 
 func repeat(u *user, step func(), most int) {
@@ -137,13 +158,20 @@ func summary(users []*user, measured window, cpu float64) load {
 		}
 		report.Failures = append(report.Failures, u.failures...)
 	}
-	report.Failures = report.Failures[:min(len(report.Failures), keptFailures)]
+	report.Failures = distinct(report.Failures)
 	report.Requests = len(all)
 	report.Rate = float64(report.Units) / report.Seconds
 	slices.Sort(all)
 	report.P50, report.P95, report.P99 = quantile(all, 0.5), quantile(all, 0.95), quantile(all, 0.99)
 	report.Max = quantile(all, 1)
 	return report
+}
+
+// distinct failures, a few of them.
+func distinct(failures []string) []string {
+	slices.Sort(failures)
+	failures = slices.Compact(failures)
+	return failures[:min(len(failures), keptFailures)]
 }
 
 // quantile of sorted durations, in milliseconds: the least that this share of them does not exceed.

@@ -62,11 +62,10 @@ func readers(o options) (any, error) {
 	}
 	crowd := &audience{ready: make(chan struct{}, o.clients), ended: make(chan struct{}, o.clients)}
 	crowd.gather(o, jobs)
-	if err := await(crowd.ready, o.clients, "connected readers"); err != nil {
+	if err := crowd.await(crowd.ready, o.clients, "connected readers"); err != nil {
 		return nil, err
 	}
-	from := time.Now().Add(time.Duration(o.warmup * float64(time.Second)))
-	measured := window{from, from.Add(time.Duration(o.seconds * float64(time.Second)))}
+	measured := windowOf(o)
 	cpu := cpuBetween(measured)
 	written := crowd.write(o, jobs, measured)
 	expected := written * o.clients / o.jobs
@@ -74,19 +73,19 @@ func readers(o options) (any, error) {
 	for _, job := range jobs {
 		writer.finish(job)
 	}
-	if err := await(crowd.ended, o.clients, "readers told of the end"); err != nil {
+	if err := crowd.await(crowd.ended, o.clients, "readers told of the end"); err != nil {
 		crowd.fail(err.Error())
 	}
 	return crowd.report(o, written, expected, measured, <-cpu), nil
 }
 
-func await(signals <-chan struct{}, count int, what string) error {
+func (a *audience) await(signals <-chan struct{}, count int, what string) error {
 	late := time.After(settling)
 	for got := range count {
 		select {
 		case <-signals:
 		case <-late:
-			return fmt.Errorf("%d of %d %s after %s", got, count, what, settling)
+			return fmt.Errorf("%d of %d %s after %s: %s", got, count, what, settling, strings.Join(a.failed(), "; "))
 		}
 	}
 	return nil
@@ -195,6 +194,12 @@ func (a *audience) fail(what string) {
 	a.mutex.Unlock()
 }
 
+func (a *audience) failed() []string {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	return distinct(slices.Clone(a.failures))
+}
+
 // write sends each job a line an interval, on time whatever became of the one before; returns how many were kept.
 func (a *audience) write(o options, jobs []string, measured window) int {
 	if o.interval == 0 {
@@ -252,7 +257,7 @@ func (a *audience) report(o options, written, expected int, measured window, cpu
 		Window:     [2]float64{unix(measured.from), unix(measured.until)},
 		CPUSeconds: cpu,
 		Seconds:    measured.until.Sub(measured.from).Seconds(),
-		Failures:   a.failures[:min(len(a.failures), keptFailures)],
+		Failures:   distinct(a.failures),
 	}
 }
 

@@ -22,12 +22,13 @@ from bench.service.load import BODY, CLIENTS, FEW_JOBS, MANY_JOBS
 from bench.service.maestro import Maestro
 from bench.service.measured import DISK, NULL, Record
 from bench.service.peers import Celery, Procrastinate
-from bench.service.process import running
+from bench.service.process import answers, running
 from bench.service.servers import Servers, started
 from integration.servers import free_port
 
 _ROOT = Path(__file__).parents[3]
 _CALIBRATION_SECONDS = 2
+_IDLE_SECONDS = 3
 
 
 class Run:
@@ -66,7 +67,8 @@ class Run:
         port = free_port()
         command = [str(self._driver.program), "null", f"-address=127.0.0.1:{port}"]
         call = {"method": "POST", "path": "/execute", "body": BODY, "expect": 202}
-        with self.record.attempt("calibration"), running("null", command, {}, self._folder) as server:
+        ready = answers(f"http://127.0.0.1:{port}/livez")
+        with self.record.attempt("calibration"), running("null", command, {}, self._folder, ready) as server:
             for row, scenario, flags in (("null_call", "call", call), ("null_lifecycle", "lifecycle", {})):
                 common = {"clients": CLIENTS, "seconds": _CALIBRATION_SECONDS}
                 measured, load = self._driver.run(scenario, port, [server.pid], **common, **flags)
@@ -76,7 +78,8 @@ class Run:
 
 def main() -> int:
     chosen = _arguments()
-    began = time.monotonic()
+    busy, began = host.busy_cores(_IDLE_SECONDS), time.monotonic()
+    print(f"{busy:.2f} of {host.CORES} cores are busy before it begins", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="maestro-bench-"))
     with ExitStack() as stack:
         servers = stack.enter_context(started())
@@ -85,7 +88,7 @@ def main() -> int:
         for number in range(chosen.rounds):
             print(f"round {number + 1} of {chosen.rounds}", flush=True)
             run.round(number)
-        facts = _facts(chosen, servers, run.record, time.monotonic() - began)
+        facts = _facts(chosen, servers, run.record, time.monotonic() - began) | {"busy": f"{busy:.2f}"}
     report.write(chosen.output, report.markdown(run.record, facts))
     print(f"{chosen.output} is written")
     return _judge(run.record, folder)

@@ -38,6 +38,8 @@ class Driver:
         elapsed = time.monotonic() - began
         if report["failures"]:
             raise ScenarioFailed("; ".join(report["failures"]))
+        if report.get("requests") == 0:
+            raise ScenarioFailed("nothing was answered within the measured time")
         load = Load(
             requests=report.get("requests", report.get("deliveries", 0)) / report["seconds"],
             driver=report["cpu_seconds"] / report["seconds"],

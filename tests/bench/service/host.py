@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,13 @@ def busy_seconds() -> float:
     """CPU seconds of all processes since the machine started."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = _numbers(Path("/proc/stat"), 1, 9)
     return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
+def busy_cores(seconds: float) -> float:
+    """How many cores were busy on average in this time, from now."""
+    before, began = busy_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return (busy_seconds() - before) / (time.monotonic() - began)
 
 
 def used_seconds(pids: Iterable[int]) -> float:

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from maestro.db import Statements
 _sql = Statements("bench.service")
 _QUEUE_ARGUMENTS = {"x-dead-letter-exchange": "maestro.dlx"}
 _DISPATCHER = "bench-dispatcher"
+_PUBLISHED_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Maestro:
             self._record.add("execute_lone_p50", MAESTRO, report["p50"])
             report, load = self._load("call", service, clients=CLIENTS, **call)
             self._record.add("execute", MAESTRO, report["rate"], load)
+            self._record.add("execute_published", MAESTRO, _published_after(service))
 
     def _batch(self, service: Service) -> None:
         with self._record.attempt("execute/batch"):
@@ -126,6 +129,7 @@ class Maestro:
             many = {"clients": CLIENTS, "size": BATCH, "body": BODY, "expect": 202, "path": path}
             report, load = self._load("batch", service, **many)
             self._record.add("execute_batch", MAESTRO, report["rate"], load)
+            self._record.add("execute_batch_published", MAESTRO, _published_after(service))
 
     def _no_op(self, service: Service) -> None:
         """What `_execute` left in the queue, by one worker."""
@@ -136,8 +140,7 @@ class Maestro:
         ):
             wanted = {"automation_id": service.automations["execute"]}
             rate = pace.completed_a_second(
-                lambda: int(connection.execute(_sql["completed"], wanted).fetchone()[0]),  # type: ignore[index]
-                self._driver.seconds,
+                lambda: _count(connection, "completed", **wanted), self._driver.seconds
             )
             self._record.add("no_op", MAESTRO, rate)
 
@@ -146,6 +149,7 @@ class Maestro:
         with self._record.attempt("lifecycle"):
             report, load = self._load("lifecycle", service, **life)
             self._record.add("lifecycle", MAESTRO, report["rate"], load)
+            _published_after(service)
         with self._record.attempt("lifecycle by batches"):
             report, load = self._load("lifecycle-batch", service, size=JOBS_A_BATCH, **life)
             self._record.add("lifecycle_batch", MAESTRO, report["rate"], load)
@@ -165,7 +169,7 @@ class Maestro:
             self._record.attempt("latency"),
             self._worker(service, "idle", 1, {ages.FILE: str(noted)}),
         ):
-            pace.send_paced(self._executor(service, "idle"), self._driver.seconds)
+            pace.send_paced(self._executor(service, "idle"), self._driver.seconds, noted)
             self._record.add("to_socket", MAESTRO, ages.median(noted, "received"))
             self._record.add("to_start", MAESTRO, ages.median(noted, "started"))
 
@@ -271,6 +275,22 @@ class Maestro:
 
 def _execute_path(service: Service, automation: str) -> str:
     return f"/api/v1/automations/{service.automations[automation]}/execute"
+
+
+def _published_after(service: Service) -> float:
+    """Seconds from now until the broker has all jobs, so that what comes next is measured alone."""
+    began = time.monotonic()
+    with psycopg.connect(service.database_uri, autocommit=True) as connection:
+        while _count(connection, "owed"):
+            if time.monotonic() > began + _PUBLISHED_SECONDS:
+                raise ScenarioFailed(f"not all jobs were published within {_PUBLISHED_SECONDS} s")
+            time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _count(connection: psycopg.Connection, statement: str, **parameters: Any) -> int:
+    [row] = connection.execute(_sql[statement], parameters)
+    return int(row[0])
 
 
 def _registered(database_uri: str, names: Sequence[str]) -> dict[str, int]:

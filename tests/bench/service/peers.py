@@ -84,16 +84,17 @@ class Peer(ABC):
         noted = self._folder / f"{self.name}-ages"
         noted.unlink(missing_ok=True)
         with self._worker(place, {ages.FILE: str(noted)}):
-            self._enqueuer(place, "paced")
+            self._enqueuer(place, "paced", str(noted))
         self._record.add("to_start", self.name, ages.median(noted, "started"))
 
     def _worker(self, place: "Place", more: dict[str, str] | None = None) -> AbstractContextManager[Any]:
         command = self._worker_command()
         return running(f"{self.name}-worker", command, place.environment | (more or {}), self._folder)
 
-    def _enqueuer(self, place: "Place", how: str) -> str:
+    def _enqueuer(self, place: "Place", how: str, *more: str) -> str:
+        arguments = [self.module, how, str(self._driver.seconds), *more]
         return subprocess.run(
-            [sys.executable, "-m", "bench.service.enqueue", self.module, how, str(self._driver.seconds)],
+            [sys.executable, "-m", "bench.service.enqueue", *arguments],
             env=os.environ | place.environment,
             capture_output=True,
             text=True,

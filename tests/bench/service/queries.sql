@@ -50,6 +50,10 @@ SELECT overlay(uuid7_floor(created_at)::text PLACING substr(md5(n::text), 1, 12)
 FROM described
 ORDER BY n
 
+-- name: owed
+-- How many jobs the broker has not confirmed yet.
+SELECT count(*) FROM jobs WHERE publish_due_at IS NOT NULL
+
 -- name: completed
 -- How many jobs of an automation a worker has done.
 SELECT count(*) FROM jobs WHERE automation_id = %(automation_id)s AND status = 'completed'

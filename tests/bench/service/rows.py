@@ -26,7 +26,7 @@ class Row:
 
     @property
     def less_is_better(self) -> bool:
-        return self.unit in ("ms", "statements/s")
+        return self.unit in ("ms", "s", "statements/s")
 
 
 _PAGE = f"page by key, {MANY_JOBS:,} jobs"
@@ -34,9 +34,11 @@ _STREAM = f"{READERS} SSE readers on {READ_JOBS} jobs"
 
 ROWS = [
     Row("execute", f"execute, {CLIENTS} clients", "jobs/s", 2400),
+    Row("execute_published", "… from the last reply until the broker had confirmed all", "s"),
     Row("execute_lone", "execute, a lone client", "jobs/s"),
     Row("execute_lone_p50", "execute, a lone client: p50", "ms", 3),
     Row("execute_batch", f"execute/batch, {BATCH} jobs a call, {CLIENTS} clients", "jobs/s"),
+    Row("execute_batch_published", "… from the last reply until the broker had confirmed all", "s"),
     Row("lifecycle", f"lifecycle with 10 single log lines, 13 calls a job, {CLIENTS} clients", "jobs/s", 220),
     Row("lifecycle_batch", f"lifecycle through the batch calls, {CLIENTS} clients", "jobs/s", 700),
     Row("no_op", f"no-op jobs through a worker process of {SLOTS} slots", "jobs/s"),
