@@ -4,8 +4,9 @@ import asyncio
 import socket
 
 import psycopg
+import pytest
 
-from maestro.db import Pool, open_pool
+from maestro.db import Pool, autocommit, open_pool
 
 
 async def test_a_vanished_peer_is_given_up(database_uri: str, database: psycopg.Connection) -> None:
@@ -38,3 +39,31 @@ async def test_a_connection_that_died_while_it_lay_idle_is_replaced(
         database.execute("SELECT pg_terminate_backend(%s, 5000)", (before,))
         await asyncio.sleep(1.1)  # a connection used within the last second is trusted
         assert await _backend(pool) != before
+
+
+async def test_statements_commit_one_by_one_and_the_next_user_has_transactions(
+    database_uri: str, database: psycopg.Connection
+) -> None:
+    counted = b"SELECT count(*) FROM queue_claims"
+    insert = b"INSERT INTO queue_claims (queue, namespace) VALUES (%s, 'n')"
+    async with open_pool(database_uri, size=1) as pool:
+        async with autocommit(pool) as connection:
+            await connection.execute(insert, ("kept",))
+            assert database.execute(counted).fetchone() == (1,)
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            async with autocommit(pool) as connection:
+                await connection.execute(b"SELECT 1 / 0")
+        async with pool.connection() as connection:
+            await connection.execute(insert, ("rolled back",))
+            await connection.rollback()
+        assert database.execute(counted).fetchone() == (1,)
+
+
+async def test_a_statement_that_is_given_up_leaves_the_pool_usable(database_uri: str) -> None:
+    async with open_pool(database_uri, size=1) as pool:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), autocommit(pool) as connection:
+                await connection.execute(b"SELECT pg_sleep(30)")
+        async with asyncio.timeout(10), pool.connection() as connection:
+            assert not connection.autocommit
+            assert await (await connection.execute(b"SELECT 1 AS one")).fetchone() == {"one": 1}
