@@ -42,6 +42,14 @@ async def test_a_connection_that_died_while_it_lay_idle_is_replaced(
         assert await _backend(pool) != before
 
 
+async def test_with_autocommit_a_statement_is_seen_at_once(
+    database_uri: str, database: psycopg.Connection
+) -> None:
+    async with open_pool(database_uri, size=1, autocommit=True) as pool, pool.connection() as connection:
+        await connection.execute("CREATE TABLE seen ()")
+        assert database.execute("SELECT * FROM seen").fetchall() == []
+
+
 def told(name: str) -> float:
     return metrics.Registry(metrics.OPERATOR).get_sample_value(f"maestro_database_pool_{name}") or 0
 
