@@ -154,6 +154,7 @@ def _slot_json(slot: Slot) -> dict[str, Any]:
 
 def _record_json(record: Record) -> dict[str, Any]:
     ended, latest = record.ended, record.automation
+    median, p95 = record.percentiles
     return {
         "automationId": latest.automation_id,
         "name": latest.name,
@@ -164,8 +165,8 @@ def _record_json(record: Record) -> dict[str, Any]:
         "successRate": ended.success_rate,
         "manual": ended.manual,
         "scheduled": ended.scheduled,
-        "durationP50S": record.median,
-        "durationP95S": record.p95,
+        "durationP50S": median,
+        "durationP95S": p95,
         "lastStatus": latest.statuses[0] if latest.statuses else None,
         "lastRunAt": latest.ran_at,
         "recent": latest.statuses,

@@ -4,6 +4,7 @@ A job counts where it ended; `succeeded` are completed and completed_no_invoices
 it is, so a tally of times gone by holds, and tallies of several parts of time add up to that of the whole.
 """
 
+import asyncio
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,9 @@ GROWTH = 1.02
 
 RECENT = 12
 """Latest jobs of an automation whose ends are shown."""
+
+_ROWS_AT_ONCE = 50
+"""Each may hold hundreds of durations: others get their turn in between."""
 
 
 class Range(StrEnum):
@@ -186,8 +190,10 @@ async def tally(
     # Planned with the values at hand: a part may be a minute or a month.
     cursor = await conn.execute(_SQL["tally"], values, prepare=False)
     tallies = [Tally() for _ in bounds]
-    for row in await cursor.fetchall():
-        _note(tallies[row["part"] - 1], row, slots)
+    while rows := await cursor.fetchmany(_ROWS_AT_ONCE):
+        for row in rows:
+            _note(tallies[row["part"] - 1], row, slots)
+        await asyncio.sleep(0)
     return tallies
 
 

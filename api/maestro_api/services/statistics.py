@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 from zoneinfo import ZoneInfo
 
 from maestro.db import Pool, autocommit
@@ -37,6 +37,10 @@ _REST_FACTOR = 200
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
+Percentiles: TypeAlias = tuple[float | None, float | None]
+"""The seconds that half of some jobs took at most, and 95 % of them."""
+
+
 @dataclass(frozen=True)
 class _Tallied:
     """What had long ended at an instant: for each range the jobs from `begins` to `end`."""
@@ -45,9 +49,7 @@ class _Tallied:
     begins: dict[Range, datetime]
     end: datetime
     tallies: dict[Range, Tally]
-    percentiles: dict[Range, dict[int, tuple[float | None, float | None]]] = field(
-        default_factory=lambda: {range_: {} for range_ in Range}
-    )
+    percentiles: dict[Range, dict[int, Percentiles]]
 
     def holds(self, now: datetime) -> bool:
         return now < self.at + AHEAD
@@ -72,12 +74,11 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An automation, its jobs within a range, and the seconds that half and 95 % of them took at most."""
+    """An automation, its jobs within a range, and how long those took."""
 
     automation: Latest
     ended: Counts
-    median: float | None
-    p95: float | None
+    percentiles: Percentiles
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,11 @@ class _Figures:
             part.automations[automation_id] for part in self.parts if automation_id in part.automations
         )
 
-    def percentiles(self, automation_id: int) -> tuple[float | None, float | None]:
+    def percentiles(self, automation_id: int) -> Percentiles:
         durations = [part.durations[automation_id] for part in self.parts if automation_id in part.durations]
-        if automation_id in self.recent.durations or automation_id in self.oldest.durations:
+        if len(durations) > 1 or automation_id not in self.tallied.tallies[self.range].durations:
             return _percentiles(sum(durations, Durations()))
-        known = self.tallied.percentiles[self.range]
-        if automation_id not in known:
-            known[automation_id] = _percentiles(sum(durations, Durations()))
-        return known[automation_id]
+        return self.tallied.percentiles[self.range][automation_id]
 
     def series(self, slots: list[datetime]) -> list[Counts]:
         """Slots of the longest range hold those of the others; its oldest jobs are in no other."""
@@ -168,7 +166,7 @@ class Statistics:
         latest = await self._latest.answer(None, self._read_latest)
         records = [(each, figures.of(each.automation_id)) for each in latest]
         return [
-            Record(each, ended, *figures.percentiles(each.automation_id))
+            Record(each, ended, figures.percentiles(each.automation_id))
             for each, ended in records
             if ended.total or not each.retired
         ]
@@ -235,8 +233,17 @@ class Statistics:
         tallies = {Range.DAY: day, Range.WEEK: Tally.sum([week, day])}
         await asyncio.sleep(0)
         tallies[Range.MONTH] = Tally.sum([month, tallies[Range.WEEK]])
-        return _Tallied(now, begins, end, tallies)
+        percentiles = {range_: await _each_percentiles(tallies[range_]) for range_ in Range}
+        return _Tallied(now, begins, end, tallies, percentiles)
 
 
-def _percentiles(durations: Durations) -> tuple[float | None, float | None]:
+async def _each_percentiles(tally: Tally) -> dict[int, Percentiles]:
+    found = {}
+    for automation_id, durations in tally.durations.items():
+        found[automation_id] = _percentiles(durations)
+        await asyncio.sleep(0)  # others get their turn
+    return found
+
+
+def _percentiles(durations: Durations) -> Percentiles:
     return statistics.percentile(durations, 0.5), statistics.percentile(durations, 0.95)
