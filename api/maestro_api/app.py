@@ -18,6 +18,7 @@ from maestro.db import Pool, autocommit, note_pool, open_pool
 from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
+from maestro.schedule.cron import zone_of
 from maestro.settings import Settings
 from maestro_api import (
     automation,
@@ -29,13 +30,24 @@ from maestro_api import (
     listing,
     prometheus,
     schedule,
+    statistics,
     stream,
     worker,
 )
 from maestro_api.coalescer import Coalescer
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
-from maestro_api.services import Automations, Health, Jobs, Lists, Live, Schedules, Services, Workers
+from maestro_api.services import (
+    Automations,
+    Health,
+    Jobs,
+    Lists,
+    Live,
+    Schedules,
+    Services,
+    Statistics,
+    Workers,
+)
 from maestro_api.shortcut import Shortcut
 
 _BODIES = (
@@ -48,7 +60,7 @@ _BODIES = (
     worker.FinishIn,
     worker.HeartbeatIn,
 )
-_CONCEPTS = (health, prometheus, automation, listing, job, stream, schedule, worker)
+_CONCEPTS = (health, prometheus, automation, listing, job, stream, schedule, statistics, worker)
 HOT = (
     automation.execute,
     automation.execute_batch,
@@ -109,8 +121,9 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
             Publisher(broker, settled=_settler(pool)) as publisher,
             Coalescer(pool, feed.changed) as coalescer,
             clock.beating(pool),
+            Statistics(pool, zone_of(settings.default_time_zone)) as statistics,
         ):
-            opened = _Opened(pool, publisher, coalescer, live)
+            opened = _Opened(pool, publisher, coalescer, live, statistics)
             app.state.services = _services(settings, connect, opened)
             registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note, live.note)
             app.state.registry = registry
@@ -135,10 +148,11 @@ class _Opened(NamedTuple):
     publisher: Publisher
     coalescer: Coalescer
     live: Live
+    statistics: Statistics
 
 
 def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services:
-    pool, publisher, coalescer, live = opened
+    pool, publisher, coalescer, live, statistics = opened
     definitions = Definitions(connect, settings.definitions_namespace)
     known = Known(coalescer)
     return Services(
@@ -148,6 +162,7 @@ def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services
         live=live,
         lists=Lists(pool),
         schedules=Schedules(pool, definitions, settings),
+        statistics=statistics,
         workers=Workers(pool, publisher, coalescer),
     )
 

@@ -40,6 +40,10 @@ async def _schedules(request: Request) -> services.Schedules:
     return (await _services(request)).schedules
 
 
+async def _statistics(request: Request) -> services.Statistics:
+    return (await _services(request)).statistics
+
+
 async def _workers(request: Request) -> services.Workers:
     return (await _services(request)).workers
 
@@ -55,6 +59,7 @@ Jobs = Annotated[services.Jobs, Depends(_jobs)]
 Live = Annotated[services.Live, Depends(_live)]
 Lists = Annotated[services.Lists, Depends(_lists)]
 Schedules = Annotated[services.Schedules, Depends(_schedules)]
+Statistics = Annotated[services.Statistics, Depends(_statistics)]
 Workers = Annotated[services.Workers, Depends(_workers)]
 
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
