@@ -7,14 +7,16 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from maestro import jsontext
-from maestro.automation.model import Automation
+from maestro.automation.model import Automation, Suspension
 from maestro.automation.parameters import resolve
 from maestro.broker.publisher import Publisher
-from maestro.db import Connection, Pool
-from maestro.errors import AutomationSuspended, FieldError, MaestroError, ParametersRefused
-from maestro.job import keyed, store
+from maestro.db import Connection, Pool, autocommit
+from maestro.errors import AutomationSuspended, FieldError, MaestroError, NotFound, ParametersRefused
+from maestro.job import keyed, listing, store
+from maestro.job import why as waiting
 from maestro.job.message import message_of
-from maestro.job.model import IdempotencyKey, Job, LogLine, NewJob
+from maestro.job.model import Filter, IdempotencyKey, Job, LogLine, NewJob, Status
+from maestro.job.why import Why
 from maestro_api.coalescer import ROW_BYTES, Coalescer, answered
 from maestro_api.database import transaction
 from maestro_api.known import Known
@@ -95,6 +97,30 @@ class Jobs:
             job = await store.cancel(conn, job_id)
         self._changed([job_id])
         return job
+
+    async def last_parameters(self, automation_id: int, caller: str) -> str | None:
+        """What the caller's latest job of the automation ran with, as JSON; None before the first one.
+
+        Raises NotFound.
+        """
+        await self._known.get(automation_id)
+        wanted = Filter(automation_id=automation_id, user_id=caller)
+        async with autocommit(self._pool) as conn:
+            jobs, _ = await listing.page(conn, wanted, limit=1)
+        return jobs[0].parameters if jobs else None
+
+    async def why(self, job_id: UUID) -> tuple[Status, Why]:
+        """The job's state, and why it waits if it does. Raises NotFound."""
+        async with autocommit(self._pool) as conn:
+            facts = await waiting.facts(conn, job_id)
+        suspension = await self._suspension(facts.automation_id)
+        return facts.status, waiting.why(facts, suspension, broker_there=self._publisher.connected)
+
+    async def _suspension(self, automation_id: int) -> Suspension | None:
+        try:
+            return (await self._known.get(automation_id)).suspension
+        except NotFound:
+            return None  # deleted: its pending jobs are canceled shortly
 
     async def get(self, job_id: UUID) -> Job:
         """Raises NotFound."""
