@@ -124,7 +124,7 @@ class Jobs:
 
     async def get(self, job_id: UUID) -> Job:
         """Raises NotFound."""
-        async with transaction(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             return await store.get(conn, job_id)
 
     async def lines(self, job_id: UUID, *, after: int, limit: int | None) -> AsyncIterator[list[LogLine]]:
@@ -132,7 +132,7 @@ class Jobs:
 
         The first portion is read before this returns: what fails then can still be answered properly.
         """
-        async with transaction(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             await store.get(conn, job_id)
             first = await store.lines(conn, job_id, after=after, limit=_portion(limit))
         return self._portions(job_id, first, limit)
@@ -146,7 +146,7 @@ class Jobs:
             left = None if left is None else left - len(portion)
             if left == 0 or len(portion) < _LINES_AT_ONCE:
                 return
-            async with transaction(self._pool) as conn:
+            async with autocommit(self._pool) as conn:
                 portion = await store.lines(conn, job_id, after=portion[-1].id, limit=_portion(left))
 
 
