@@ -32,6 +32,7 @@ from maestro_api import (
     schedule,
     statistics,
     stream,
+    why,
     worker,
 )
 from maestro_api.coalescer import Coalescer
@@ -60,7 +61,7 @@ _BODIES = (
     worker.FinishIn,
     worker.HeartbeatIn,
 )
-_CONCEPTS = (health, prometheus, automation, listing, job, stream, schedule, statistics, worker)
+_CONCEPTS = (health, prometheus, automation, listing, job, stream, why, schedule, statistics, worker)
 HOT = (
     automation.execute,
     automation.execute_batch,

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from maestro import jsontext
 from maestro.automation.model import Automation
+from maestro.automation.schema import json_schema
 from maestro.broker.queues import name_flaw
 from maestro.errors import BadInput
 from maestro_api import body
@@ -16,7 +17,7 @@ from maestro_api.dependencies import Automations, Caller, Force, Id, Idempotency
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.job import JobOut, job_json
-from maestro_api.reply import Json
+from maestro_api.reply import Json, passed_through
 
 router = APIRouter(prefix=f"{API}/automations", tags=["automations"])
 
@@ -208,6 +209,21 @@ class AutomationOut(BaseModel):
         )
 
 
+class SchemaJson(Json):
+    """A JSON Schema."""
+
+    media_type = "application/schema+json"
+
+
+_SCHEMA_EXAMPLE = json_schema(
+    "Invoices of the month",
+    [
+        {"name": "month", "label": "Month", "type": "text", "required": True, "placeholder": "2026-11"},
+        {"name": "kind", "label": "Kind", "type": "select", "options": ["NF-e", "NFS-e"]},
+    ],
+    {"kind": "NF-e"},
+)
+
 NewAutomationBody = Annotated[NewAutomation, Depends(body.read_as(NewAutomation))]
 AutomationChangeBody = Annotated[AutomationChange, Depends(body.read_as(AutomationChange))]
 PauseBody = Annotated[Pause, Depends(body.read_as(Pause, required=False))]
@@ -272,6 +288,45 @@ async def pause_automation(id: Id, pause: PauseBody, automations: Automations) -
 async def resume_automation(id: Id, automations: Automations) -> AutomationOut:  # noqa: A002
     """Ends a pause, by whomever. One that its spec suspends stays so: `suspended` tells."""
     return AutomationOut.of(await automations.resume(id))
+
+
+class LastParametersOut(BaseModel):
+    """What a caller's latest job of an automation ran with."""
+
+    parameters: Object | None = Field(
+        description="Null before the first one.", examples=[{"month": "2026-11"}]
+    )
+
+
+@router.get("/{id}/last-params", response_model=LastParametersOut, responses=documented(400, 404))
+async def last_parameters(id: Id, jobs: Jobs, caller: Caller) -> Json:  # noqa: A002
+    """What this caller's latest job ran with, defaults included: to fill in the form again."""
+    return Json({"parameters": passed_through(await jobs.last_parameters(id, caller))})
+
+
+@router.get(
+    "/{id}/parameters.schema.json",
+    responses={
+        200: {
+            "description": "JSON Schema, draft 2020-12.",
+            "content": {
+                "application/schema+json": {"schema": {"type": "object"}, "example": _SCHEMA_EXAMPLE}
+            },
+        },
+        **documented(400, 404),
+    },
+    response_class=Response,  # SchemaJson's media type would become that of the errors too
+)
+async def parameters_schema(id: Id, automations: Automations) -> SchemaJson:  # noqa: A002
+    """The parameters that execute takes, as a JSON Schema: it accepts what execute does, and nothing else.
+
+    Labels are titles, placeholders examples. A parameter that has a default need not be given. Others than
+    those named pass.
+    """
+    automation = await automations.get(id)
+    return SchemaJson(
+        json_schema(automation.display_name, automation.parameter_schema, automation.default_params)
+    )
 
 
 @router.post(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from psycopg.rows import args_row
 from uuid_utils.compat import uuid7
 
 from maestro import jsontext
@@ -302,8 +303,10 @@ async def by_ids(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
 
 async def lines(conn: Connection, job_id: UUID, *, after: int, limit: int) -> list[LogLine]:
     """Up to `limit` log lines with ids above `after`, the oldest first."""
-    cursor = await conn.execute(_SQL["lines"], {"id": job_id, "after": after, "limit": limit})
-    return [LogLine(**row) for row in await cursor.fetchall()]
+    # By their order, which is that of the fields: half the time of a line by names.
+    async with conn.cursor(row_factory=args_row(LogLine), binary=True) as cursor:
+        await cursor.execute(_SQL["lines"], {"id": job_id, "after": after, "limit": limit})
+        return await cursor.fetchall()
 
 
 def _job(row: Row) -> Job:

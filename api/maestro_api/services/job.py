@@ -7,14 +7,16 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from maestro import jsontext
-from maestro.automation.model import Automation
+from maestro.automation.model import Automation, Suspension
 from maestro.automation.parameters import resolve
 from maestro.broker.publisher import Publisher
-from maestro.db import Connection, Pool
-from maestro.errors import AutomationSuspended, FieldError, MaestroError, ParametersRefused
-from maestro.job import keyed, store
+from maestro.db import Connection, Pool, autocommit
+from maestro.errors import AutomationSuspended, FieldError, MaestroError, NotFound, ParametersRefused
+from maestro.job import keyed, listing, store
+from maestro.job import why as waiting
 from maestro.job.message import message_of
-from maestro.job.model import IdempotencyKey, Job, LogLine, NewJob
+from maestro.job.model import Filter, IdempotencyKey, Job, LogLine, NewJob, Status
+from maestro.job.why import Why
 from maestro_api.coalescer import ROW_BYTES, Coalescer, answered
 from maestro_api.database import transaction
 from maestro_api.known import Known
@@ -96,9 +98,33 @@ class Jobs:
         self._changed([job_id])
         return job
 
+    async def last_parameters(self, automation_id: int, caller: str) -> str | None:
+        """What the caller's latest job of the automation ran with, as JSON; None before the first one.
+
+        Raises NotFound.
+        """
+        await self._known.get(automation_id)
+        wanted = Filter(automation_id=automation_id, user_id=caller)
+        async with autocommit(self._pool) as conn:
+            jobs, _ = await listing.page(conn, wanted, limit=1)
+        return jobs[0].parameters if jobs else None
+
+    async def why(self, job_id: UUID) -> tuple[Status, Why]:
+        """The job's state, and why it waits if it does. Raises NotFound."""
+        async with autocommit(self._pool) as conn:
+            facts = await waiting.facts(conn, job_id)
+        suspension = await self._suspension(facts.automation_id)
+        return facts.status, waiting.why(facts, suspension, broker_there=self._publisher.connected)
+
+    async def _suspension(self, automation_id: int) -> Suspension | None:
+        try:
+            return (await self._known.get(automation_id)).suspension
+        except NotFound:
+            return None  # deleted: its pending jobs are canceled shortly
+
     async def get(self, job_id: UUID) -> Job:
         """Raises NotFound."""
-        async with transaction(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             return await store.get(conn, job_id)
 
     async def lines(self, job_id: UUID, *, after: int, limit: int | None) -> AsyncIterator[list[LogLine]]:
@@ -106,7 +132,7 @@ class Jobs:
 
         The first portion is read before this returns: what fails then can still be answered properly.
         """
-        async with transaction(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             await store.get(conn, job_id)
             first = await store.lines(conn, job_id, after=after, limit=_portion(limit))
         return self._portions(job_id, first, limit)
@@ -120,7 +146,7 @@ class Jobs:
             left = None if left is None else left - len(portion)
             if left == 0 or len(portion) < _LINES_AT_ONCE:
                 return
-            async with transaction(self._pool) as conn:
+            async with autocommit(self._pool) as conn:
                 portion = await store.lines(conn, job_id, after=portion[-1].id, limit=_portion(left))
 
 
