@@ -95,6 +95,8 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
+        # Asked anew on each request otherwise.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     errors.install(app)

@@ -8,6 +8,7 @@ import hmac
 import logging
 import re
 import secrets
+from itertools import count
 from time import perf_counter
 from urllib.parse import parse_qs
 
@@ -30,6 +31,8 @@ _WORKERS = f"{API}/worker/"
 _PROBES = frozenset({"/livez", "/readyz", f"{API}/health"})
 _STREAM = re.compile(rf"{API}/jobs/[^/]+/logs/stream")
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
+_PROCESS = secrets.token_hex(4)
+_numbers = count()
 
 
 class Gate:
@@ -113,7 +116,10 @@ def _same(given: bytes, wanted: bytes) -> bool:
 
 
 def _request_id(given: bytes) -> str:
-    return given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    """The caller's, or one that no other request has: a random beginning for the process, and a number."""
+    if given and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 def _route(scope: Scope) -> str:

@@ -12,6 +12,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from maestro import metrics
+from maestro.db.arrays import ADAPTERS
 from maestro.errors import DatabaseAway
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
@@ -122,6 +123,7 @@ async def _check(conn: Connection) -> None:
 
 def _connection_options() -> dict[str, Any]:
     return {
+        "context": ADAPTERS,
         "row_factory": dict_row,
         "connect_timeout": 5,
         # A peer that vanished is noticed within about half a minute: by keepalives while a statement waits
