@@ -4,10 +4,11 @@ from dataclasses import asdict
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from maestro_api.dependencies import Health
 from maestro_api.gate import API
+from maestro_api.openapi import example
 from maestro_api.reply import Json
 
 router = APIRouter(tags=["health"])
@@ -16,16 +17,27 @@ router = APIRouter(tags=["health"])
 class HealthOut(BaseModel):
     """The process answers."""
 
-    status: Literal["ok"] = "ok"
+    model_config = example({"status": "ok"})
+
+    status: Literal["ok"] = Field(default="ok", description="Always that.")
 
 
 class ReadinessOut(BaseModel):
     """Each dependency: `ok`, or a sentence that says what is missing."""
 
-    status: Literal["ready", "not ready"]
-    database: str
-    kubernetes: str
-    broker: str
+    model_config = example(
+        {
+            "status": "ready",
+            "database": "ok",
+            "kubernetes": "ok",
+            "broker": "RabbitMQ is away; jobs are accepted and published once it is back.",
+        }
+    )
+
+    status: Literal["ready", "not ready"] = Field(description="Ready without the broker too.")
+    database: str = Field(description="PostgreSQL, without which nothing can be read or accepted.")
+    kubernetes: str = Field(description="Its API server, without which no definition can be written.")
+    broker: str = Field(description="RabbitMQ, without which jobs are accepted but not published.")
 
 
 @router.get(f"{API}/health", summary="Open to all")
