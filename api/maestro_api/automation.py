@@ -322,7 +322,12 @@ async def change_automation(
     return AutomationOut.of(await automations.change(id, change.spec(), force=force))
 
 
-@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_description="It is gone.",
+    responses=documented(400, 403, 404, 409),
+)
 async def delete_automation(id: Id, automations: Automations, force: Force = False) -> Response:  # noqa: A002
     """Deletes the custom resource. Pending jobs are canceled, running ones may finish, history stays."""
     await automations.delete(id, force=force)

@@ -42,11 +42,13 @@ class ReadinessOut(BaseModel):
 
 @router.get(f"{API}/health", summary="Open to all")
 async def health() -> HealthOut:
+    """The contract's own: the process answers."""
     return HealthOut()
 
 
 @router.get("/livez", summary="The process lives")
 async def livez() -> HealthOut:
+    """Whatever it depends on may be away."""
     return HealthOut()
 
 
@@ -57,6 +59,7 @@ async def livez() -> HealthOut:
     responses={503: {"model": ReadinessOut, "description": "The database or Kubernetes is away."}},
 )
 async def readyz(health: Health) -> Json:
+    """PostgreSQL and Kubernetes are there; and what each dependency says."""
     found = await health.readiness()
     status = "ready" if found.ready else "not ready"
     return Json({"status": status, **asdict(found)}, 200 if found.ready else 503)

@@ -21,8 +21,9 @@ from maestro_api.reply import Json, passed_through
 router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
 
 
+# What `job_json` writes.
 class JobOut(BaseModel):
-    """One execution of an automation. Describes what `job_json` writes."""
+    """One execution of an automation."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid") | example(
         {
@@ -75,8 +76,9 @@ class JobOut(BaseModel):
     progress_message: str | None = Field(description="What the worker said with it.")
 
 
+# What `line_json` writes.
 class LogLineOut(BaseModel):
-    """A log line. Describes what `line_json` writes."""
+    """A log line."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid") | example(
         {

@@ -23,8 +23,9 @@ router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
 MOST_JOBS = 200
 
 
+# What `page_json` writes.
 class JobPageOut(BaseModel):
-    """A page of jobs, the newest first. Describes what `page_json` writes."""
+    """A page of jobs, the newest first."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 

@@ -156,7 +156,12 @@ async def change_schedule(
     return ScheduleOut.of(await schedules.change(id, change.automation_id, change.spec(), force=force))
 
 
-@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_description="It is gone.",
+    responses=documented(400, 403, 404, 409),
+)
 async def delete_schedule(id: Id, schedules: Schedules, force: Force = False) -> Response:  # noqa: A002
     """Deletes the custom resource; its jobs stay."""
     await schedules.delete(id, force=force)
