@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
 from maestro import metrics
@@ -28,6 +27,7 @@ from maestro_api import (
     health,
     job,
     listing,
+    openapi,
     prometheus,
     schedule,
     statistics,
@@ -61,7 +61,7 @@ _BODIES = (
     worker.FinishIn,
     worker.HeartbeatIn,
 )
-_CONCEPTS = (health, prometheus, automation, listing, job, stream, why, schedule, statistics, worker)
+_CONCEPTS = (prometheus, automation, listing, job, stream, why, schedule, statistics, worker)
 HOT = (
     automation.execute,
     automation.execute_batch,
@@ -100,9 +100,10 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
     )
     app.state.settings = settings
     errors.install(app)
+    app.include_router(health.router)
     for concept in _CONCEPTS:
-        app.include_router(concept.router)
-    _describe(app)
+        app.include_router(concept.router, responses=errors.documented(*errors.COMMON))
+    openapi.describe(app, _BODIES)
     return app
 
 
@@ -168,60 +169,3 @@ def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services
         statistics=statistics,
         workers=Workers(pool, publisher, coalescer),
     )
-
-
-def _describe(app: FastAPI) -> None:
-    """Complete what FastAPI derives: bodies we read ourselves, credentials, errors common to all."""
-    derive = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _completed(derive())
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-
-
-def _completed(described: dict[str, Any]) -> dict[str, Any]:
-    components = described["components"]
-    _, bodies = models_json_schema(
-        [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
-    )
-    components["schemas"] |= bodies["$defs"]
-    for unused in ("HTTPValidationError", "ValidationError"):
-        components["schemas"].pop(unused, None)
-    components["securitySchemes"] = {
-        "people": {"type": "http", "scheme": "bearer"},
-        "peopleOnStreams": {"type": "apiKey", "in": "query", "name": "token"},
-        "workers": {"type": "apiKey", "in": "header", "name": "X-Worker-API-Key"},
-    }
-    for path, operations in described["paths"].items():
-        for operation in operations.values():
-            _complete(path, operation)
-    return described
-
-
-def _complete(path: str, operation: dict[str, Any]) -> None:
-    replies = operation["responses"]
-    # FastAPI announces 422 wherever there is a parameter; ours are refused with 400.
-    if "HTTPValidationError" in str(replies.get("422")):
-        del replies["422"]
-    if path in gate.OPEN:
-        return
-    operation["security"] = [{who: []} for who in _callers(path)]
-    replies["401"] = _error_reply("Credentials are missing or wrong.")
-    replies["500"] = _error_reply("Something went wrong here.")
-    replies["503"] = _error_reply("A dependency is away; try again after Retry-After seconds.") | {
-        "headers": {"Retry-After": {"schema": {"type": "integer"}}}
-    }
-
-
-def _callers(path: str) -> tuple[str, ...]:
-    if path.startswith(f"{gate.API}/worker/"):
-        return ("workers",)
-    return ("people", "peopleOnStreams") if gate.is_stream(path) else ("people",)
-
-
-def _error_reply(description: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/ErrorOut"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}

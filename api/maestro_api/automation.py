@@ -17,6 +17,7 @@ from maestro_api.dependencies import Automations, Caller, Force, Id, Idempotency
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.job import JobOut, job_json
+from maestro_api.openapi import Like, example
 from maestro_api.reply import Json, passed_through
 
 router = APIRouter(prefix=f"{API}/automations", tags=["automations"])
@@ -30,13 +31,15 @@ Object = dict[str, Any]
 class ParameterEntry(body.Input):
     """One parameter of an automation's form."""
 
-    name: str = Field(min_length=1, max_length=128)
-    label: str | None = None
-    type: Literal["text", "date", "number", "select", "boolean", "list"]
-    required: bool | None = None
+    name: str = Field(min_length=1, max_length=128, description="Its key in the parameters object.")
+    label: str | None = Field(None, description="What the form calls it.")
+    type: Literal["text", "date", "number", "select", "boolean", "list"] = Field(
+        description="What its value has to be. A date is written dd/mm/yyyy or yyyy-mm-dd."
+    )
+    required: bool | None = Field(None, description="Whether execute refuses to go without it.")
     options: list[str] | None = Field(None, description="What a select offers.")
-    item_type: Literal["text", "number"] | None = Field(None, description="What a list holds.")
-    placeholder: str | None = None
+    item_type: Literal["text", "number"] | None = Field(None, description="What a list holds; absent: text.")
+    placeholder: str | None = Field(None, description="What the form shows while it is empty.")
 
 
 ErrorClass = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
@@ -45,17 +48,43 @@ ErrorClass = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
 class RetryRule(body.Input):
     """What becomes of a job that failed with one of these error classes."""
 
-    error_classes: list[ErrorClass] = Field(min_length=1, max_length=32)
-    action: Literal["Retry", "Fail", "Suspend"]
+    error_classes: list[ErrorClass] = Field(
+        min_length=1, max_length=32, description="The `error_class` of the job's result is one of these."
+    )
+    action: Literal["Retry", "Fail", "Suspend"] = Field(
+        description="Try again, let it fail, or let it fail and pause the automation."
+    )
 
 
 class RetryPolicy(body.Input):
     """When a job is tried again; what is left out has its default."""
 
-    max_attempts: int = Field(3, ge=1, le=100, strict=True)
-    backoff_seconds: int = Field(10, ge=0, le=86_400, strict=True)
-    backoff_factor: float = Field(2, ge=1, le=10, strict=True)
-    rules: list[RetryRule] = Field([], max_length=32, description="The first that names the class decides.")
+    max_attempts: int = Field(
+        3, ge=1, le=100, strict=True, description="How often a job is started, the first time included."
+    )
+    backoff_seconds: int = Field(
+        10, ge=0, le=86_400, strict=True, description="From a failure to the second attempt."
+    )
+    backoff_factor: float = Field(
+        2, ge=1, le=10, strict=True, description="How much longer each further pause is."
+    )
+    rules: list[RetryRule] = Field(
+        [],
+        max_length=32,
+        description="The first that names the class decides. Without one only WORKER_LOST is tried again.",
+    )
+
+
+_POLICY = {
+    "maxAttempts": 3,
+    "backoffSeconds": 10,
+    "backoffFactor": 2,
+    "rules": [{"errorClasses": ["PORTAL_DOWN"], "action": "Retry"}],
+}
+_FORM = [
+    {"name": "month", "label": "Month", "type": "text", "required": True, "placeholder": "2026-11"},
+    {"name": "kinds", "label": "Kinds", "type": "list", "itemType": "text"},
+]
 
 
 class _AutomationFields(body.Input):
@@ -120,33 +149,46 @@ class _AutomationFields(body.Input):
 class NewAutomation(_AutomationFields):
     """An automation to create."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"name": "Invoices of the month", "scriptPath": "bots/invoices.py"}}
+    model_config = example(
+        {
+            "name": "Invoices of the month",
+            "description": "Fetches the invoices of all companies.",
+            "scriptPath": "bots/invoices.py",
+            "queueName": "invoices",
+            "parameterSchema": _FORM,
+            "defaultParams": {"kinds": ["nfe"]},
+        }
     )
 
     name: str = Field(min_length=1, max_length=255, description="Unique in its namespace.")
     script_path: str = Field(description="Passed to the worker as it is.")
-    description: str | None = None
+    description: str | None = Field(None, description="For people.")
     queue_name: str | None = Field(None, description="Absent: automation_jobs. Never changes afterwards.")
-    parameter_schema: list[ParameterEntry] | None = Field(None, max_length=64)
+    parameter_schema: list[ParameterEntry] | None = Field(
+        None, max_length=64, description="Its form, which execute checks parameters against."
+    )
     default_params: Object | None = Field(None, description="Merged under the parameters of each execute.")
 
 
 class AutomationChange(_AutomationFields):
     """The fields to change; absent and null ones stay as they are."""
 
-    name: str | None = Field(None, min_length=1, max_length=255)
-    script_path: str | None = None
-    description: str | None = None
+    model_config = example({"description": "Fetches the invoices of all companies.", "maxConcurrency": 2})
+
+    name: str | None = Field(None, min_length=1, max_length=255, description="Unique in its namespace.")
+    script_path: str | None = Field(None, description="Passed to the worker as it is.")
+    description: str | None = Field(None, description="For people.")
     queue_name: str | None = Field(None, description="Only its present value: a queue never changes.")
-    parameter_schema: list[ParameterEntry] | None = Field(None, max_length=64)
-    default_params: Object | None = None
+    parameter_schema: list[ParameterEntry] | None = Field(
+        None, max_length=64, description="Replaces the form there is."
+    )
+    default_params: Object | None = Field(None, description="Replaces the defaults there are.")
 
 
 class Pause(body.Input):
     """Why an automation is paused."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The portal is down until Monday."}})
+    model_config = example({"reason": "The portal is down until Monday."})
 
     reason: str | None = Field(None, max_length=500, description="For people; shown until it is resumed.")
 
@@ -159,27 +201,56 @@ class Pause(body.Input):
 class AutomationOut(BaseModel):
     """An automation and the custom resource it is."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True) | example(
+        {
+            "id": 7,
+            "name": "Invoices of the month",
+            "description": "Fetches the invoices of all companies.",
+            "scriptPath": "bots/invoices.py",
+            "queueName": "invoices",
+            "defaultParams": {"kinds": ["nfe"]},
+            "parameterSchema": _FORM,
+            "priority": 0,
+            "maxConcurrency": 2,
+            "startDeadlineSeconds": None,
+            "timeoutSeconds": 3600,
+            "heartbeatTimeoutSeconds": 300,
+            "retryPolicy": _POLICY,
+            "suspended": False,
+            "suspendedReason": None,
+            "suspendedMessage": None,
+            "createdAt": "2026-11-23T08:00:00.123456Z",
+            "updatedAt": "2026-11-23T08:00:00.123456Z",
+            "namespace": "maestro-bots",
+            "resourceName": "invoices-of-the-month-x7k2q",
+        }
+    )
 
-    id: int
-    name: str
-    description: str
-    script_path: str
+    id: int = Field(description="Its number, the same whatever becomes of it.")
+    name: str = Field(description="Unique in its namespace.")
+    description: str = Field(description="For people; empty when there is none.")
+    script_path: str = Field(description="Passed to the worker as it is.")
     queue_name: str = Field(description="The queue in force.")
-    default_params: Object | None
-    parameter_schema: list[Object] | None
-    priority: int
-    max_concurrency: int | None
-    start_deadline_seconds: int | None
-    timeout_seconds: int | None
-    heartbeat_timeout_seconds: int
-    retry_policy: Object
+    default_params: Object | None = Field(description="Merged under the parameters of each execute.")
+    parameter_schema: list[Annotated[Object, Like(ParameterEntry)]] | None = Field(
+        description="Its form, which execute checks parameters against."
+    )
+    priority: int = Field(description="0 to 9; higher ones first among those that wait for maxConcurrency.")
+    max_concurrency: int | None = Field(description="How many of its jobs run at once; null: any number.")
+    start_deadline_seconds: int | None = Field(
+        description="A job not started by then fails: JOB_TIMEOUT. Null: it waits for ever."
+    )
+    timeout_seconds: int | None = Field(
+        description="A longer attempt is stopped: JOB_TIMEOUT. Null: it may take any time."
+    )
+    heartbeat_timeout_seconds: int = Field(description="A worker silent for so long is lost.")
+    retry_policy: Annotated[Object, Like(RetryPolicy)] = Field(description="When a job is tried again.")
     suspended: bool = Field(description="By its spec or paused: nothing is published for it.")
     suspended_reason: str | None = Field(description="SpecSuspended, PausedByPerson or RetryRule.")
     suspended_message: str | None = Field(description="Why, and how to resume it.")
-    created_at: datetime
-    updated_at: datetime
-    namespace: str
+    created_at: datetime = Field(description="When it was made.")
+    updated_at: datetime = Field(description="When its definition last changed.")
+    namespace: str = Field(description="metadata.namespace of the custom resource.")
     resource_name: str = Field(description="metadata.name of the custom resource.")
 
     @classmethod
@@ -267,7 +338,12 @@ async def change_automation(
     return AutomationOut.of(await automations.change(id, change.spec(), force=force))
 
 
-@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_description="It is gone.",
+    responses=documented(400, 403, 404, 409),
+)
 async def delete_automation(id: Id, automations: Automations, force: Force = False) -> Response:  # noqa: A002
     """Deletes the custom resource. Pending jobs are canceled, running ones may finish, history stays."""
     await automations.delete(id, force=force)

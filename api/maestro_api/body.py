@@ -15,8 +15,7 @@ from starlette.requests import ClientDisconnect
 from maestro import jsontext
 from maestro.errors import BadInput, TooLarge
 from maestro_api.errors import sentence
-
-_REF = "#/components/schemas/{model}"
+from maestro_api.openapi import reference
 
 
 class Input(BaseModel):
@@ -81,6 +80,6 @@ def checked(model: type[M], value: Any) -> M:
 
 
 def described_by(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """What OpenAPI says of a route whose body is this model; the app adds the models to its components."""
-    schema = {"$ref": _REF.format(model=model.__name__)}
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+    """What OpenAPI says of a route whose body is this model."""
+    content = {"application/json": {"schema": reference(model)}}
+    return {"requestBody": {"required": required, "content": content}}

@@ -12,6 +12,7 @@ from maestro.job.statistics import RECENT, Range
 from maestro_api.dependencies import Statistics
 from maestro_api.errors import documented
 from maestro_api.gate import API
+from maestro_api.openapi import example
 from maestro_api.reply import Json
 from maestro_api.services.statistics import Record, Slot
 
@@ -35,6 +36,18 @@ class _Out(BaseModel):
 class OverviewOut(_Out):
     """What is going on. The names say 24h; with another `range` they are of that."""
 
+    model_config = example(
+        {
+            "running": 2,
+            "pending": 5,
+            "completedToday": 31,
+            "failedLast24h": 1,
+            "canceledLast24h": 0,
+            "totalLast24h": 40,
+            "successRate24h": 0.97,
+        }
+    )
+
     running: int = Field(description="Now.")
     pending: int = Field(description="Now.")
     completed_today: int = Field(
@@ -51,21 +64,42 @@ class OverviewOut(_Out):
 class SlotOut(_Out):
     """An hour, or a day where the range is of days."""
 
+    model_config = example({"hour": "2026-11-23T08:00:00-03:00", "total": 12, "succeeded": 11, "failed": 1})
+
     hour: datetime = Field(description="Its first instant, in the server's default time zone.")
     total: int = Field(description="Ended in it.")
-    succeeded: int
-    failed: int
+    succeeded: int = Field(description="Of the total, those completed, with invoices or without.")
+    failed: int = Field(description="Of the total.")
 
 
 class RecordOut(_Out):
     """An automation's jobs within the range."""
 
-    automation_id: int
-    name: str
+    model_config = example(
+        {
+            "automationId": 7,
+            "name": "Invoices of the month",
+            "total": 12,
+            "succeeded": 10,
+            "failed": 1,
+            "canceled": 1,
+            "successRate": 0.91,
+            "manual": 2,
+            "scheduled": 10,
+            "durationP50S": 41.5,
+            "durationP95S": 130.2,
+            "lastStatus": "completed",
+            "lastRunAt": "2026-11-23T08:00:00.345678+00:00",
+            "recent": ["completed", "failed", "completed"],
+        }
+    )
+
+    automation_id: int = Field(description="What was run.")
+    name: str = Field(description="The automation's, as it is now or was last.")
     total: int = Field(description="Ended within the range.")
-    succeeded: int
-    failed: int
-    canceled: int
+    succeeded: int = Field(description="Of the total, those completed, with invoices or without.")
+    failed: int = Field(description="Of the total.")
+    canceled: int = Field(description="Of the total.")
     success_rate: float | None = Field(description=_RATE, examples=[0.97])
     manual: int = Field(description="Of the total, those that no schedule made.")
     scheduled: int = Field(description="Of the total, those that a schedule made.")
@@ -86,8 +120,10 @@ class RecordOut(_Out):
 class ErrorClassOut(_Out):
     """An error class of failed jobs."""
 
-    error_class: str = Field(examples=["PORTAL_DOWN"])
-    count: int
+    error_class: str = Field(
+        description="As the results name it; UNKNOWN where they name none.", examples=["PORTAL_DOWN"]
+    )
+    count: int = Field(description="How many jobs failed with it.", examples=[3])
 
 
 @router.get(

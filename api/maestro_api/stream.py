@@ -208,11 +208,23 @@ def _rest_of_event(events: bytes, start: int) -> bytes:
     return events[start:end]
 
 
+_EXAMPLE = """event: status
+data: {"status":"running"}
+
+event: log
+id: 4711
+data: {"id":4711,"jobId":"01a209be-81ee-706d-81fe-5fa0b1df12da",\
+"timestamp":"2026-11-23T08:00:01.234567+00:00","level":"INFO","message":"fetching","actionable":false}
+
+event: end
+data: {"status":"completed"}
+
+"""
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: `status`; a `log` for each line so far and to come; `status` "
         "when it changes; `end`. A stream that breaks off for a reason of its own says it in an `error`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
     }
 }
 
