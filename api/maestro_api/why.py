@@ -3,13 +3,14 @@
 from uuid import UUID
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from maestro.job.model import Status
 from maestro.job.why import Code
 from maestro_api.dependencies import Jobs
 from maestro_api.errors import documented
 from maestro_api.gate import API
+from maestro_api.openapi import example
 
 router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
 
@@ -17,18 +18,16 @@ router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
 class WhyOut(BaseModel):
     """Why a job waits."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "status": "pending",
-                "code": "WORKER_UNSCHEDULABLE",
-                "sentence": "No worker of its automation is ready. No node takes the pod: 0/3 nodes are "
-                "available: 3 Insufficient memory.",
-            }
+    model_config = example(
+        {
+            "status": "pending",
+            "code": "WORKER_UNSCHEDULABLE",
+            "sentence": "No worker of its automation is ready. No node takes the pod: 0/3 nodes are "
+            "available: 3 Insufficient memory.",
         }
     )
 
-    status: Status
+    status: Status = Field(description="Where the job stands.")
     code: Code = Field(
         description="RUNNING and ENDED jobs do not wait. Of the others' reasons the first one that holds: "
         "SUSPENDED, BACKING_OFF after a failed attempt, CONCURRENCY_LIMIT, BROKER_AWAY, one of WORKER… or "
