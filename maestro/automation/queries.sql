@@ -22,9 +22,13 @@ SELECT * FROM automations WHERE retired_at IS NOT NULL AND cleared_at IS NULL AN
 -- Take up a resource and claim its queue, in one round trip. Nothing changes or comes back when another namespace
 -- has the queue, or for an older generation of the same object. The queue is chosen once per object: an edit never
 -- moves it, a namesake made anew chooses again, and its predecessor's pause is over. With `only_new`, nothing changes
--- where there is a row: it comes back as it is. (The claim's no-op update makes the holder's row come back.)
+-- where there is a row that tells of more than names reserved or a predecessor dealt with: it comes back as it is.
+-- (The claim's no-op update makes the holder's row come back.)
 WITH there AS (
-    SELECT * FROM automations WHERE %(only_new)s AND namespace = %(namespace)s AND name = %(name)s
+    SELECT * FROM automations AS known
+    WHERE %(only_new)s AND namespace = %(namespace)s AND name = %(name)s AND uid IS NOT NULL
+      AND (uid = %(uid)s OR cleared_at IS NULL
+           OR EXISTS (SELECT FROM jobs WHERE jobs.automation_id = known.id AND jobs.status = 'pending'))
 ), claim AS (
     INSERT INTO queue_claims (queue, namespace)
     SELECT %(queue)s, %(namespace)s WHERE NOT %(shared)s AND NOT EXISTS (SELECT FROM there)
@@ -67,7 +71,8 @@ WITH there AS (
         updated_at = now(),
         retired_at = NULL,
         cleared_at = NULL
-    WHERE NOT %(only_new)s AND (known.uid IS DISTINCT FROM excluded.uid OR known.generation <= excluded.generation)
+    WHERE CASE WHEN %(only_new)s THEN known.uid IS NULL OR (known.uid <> excluded.uid AND known.cleared_at IS NOT NULL)
+               ELSE known.uid IS DISTINCT FROM excluded.uid OR known.generation <= excluded.generation END
     RETURNING *
 )
 SELECT * FROM taken_up UNION ALL SELECT * FROM there;

@@ -94,7 +94,7 @@ async def register_new(
     """Take up a resource that nothing is known of, in one round trip, on a connection that autocommits.
 
     The row of one that is taken up already as it is comes back too. None when there is more to it than that:
-    a predecessor, an edit, something to refuse. `predecessor` and `register` see to it.
+    a predecessor to end, an edit, something to refuse. `predecessor` and `register` see to it.
     """
     definition = definition_of(resource)
     queue = effective_queue(definition)

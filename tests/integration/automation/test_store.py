@@ -133,11 +133,28 @@ async def test_what_takes_more_than_that_changes_nothing(
     assert await store.list_all(autocommitting) == [known]
 
 
-async def test_a_retired_row_is_not_taken_up_at_once(autocommitting: Connection) -> None:
-    await register_new(autocommitting, resource("a"))
+async def test_a_predecessors_row_is_taken_up_at_once_only_when_it_is_dealt_with(
+    autocommitting: Connection, database: psycopg.Connection
+) -> None:
+    first = await register_new(autocommitting, resource("a", queueName="own"))
+    assert first is not None
     await store.retire(autocommitting, "bots", "a")
     assert await register_new(autocommitting, resource("a", uid="u2")) is None
-    assert await register_new(autocommitting, resource("a")) is None
+    assert await register_new(autocommitting, resource("a", queueName="own")) is None
+    await store.cleared(autocommitting, first.id)
+    database.execute("INSERT INTO jobs (id, automation_id) VALUES (%s, %s)", (uuid7(), first.id))
+    assert await register_new(autocommitting, resource("a", uid="u2")) is None
+    await store.cancel_orphans(autocommitting)
+    again = await register_new(autocommitting, resource("a", uid="u2"))
+    assert again is not None
+    assert (again.id, again.queue, again.retired_at) == (first.id, "automation_jobs", None)
+
+
+async def test_a_reserved_row_is_taken_up_at_once(autocommitting: Connection) -> None:
+    reserved = await store.reserve(autocommitting, "bots", "a-x1", "Fetch")
+    made = await register_new(autocommitting, resource("a-x1", displayName="Fetch"))
+    assert made is not None
+    assert made.id == reserved
 
 
 async def test_an_older_generation_changes_nothing(conn: Connection) -> None:
