@@ -146,9 +146,9 @@ ON CONFLICT (queue) DO UPDATE SET
     empty_since = CASE WHEN excluded.ready = 0 THEN coalesce(known.empty_since, excluded.empty_since) END
 
 -- name: owe_lost
--- Pending jobs with nothing owed whose messages should be in a queue that has been seen empty for a minute: the
--- messages are lost, and owed again. A worker that holds messages without starting their jobs makes them look lost
--- as well, so each job is given twice as long every time.
+-- Pending jobs with nothing owed that were published a minute ago or more, into a queue that has been seen empty for
+-- a minute: their messages are lost, and owed again. A worker that holds messages without starting their jobs makes
+-- them look lost as well, so each job is given twice as long every time.
 WITH lost AS (
     SELECT j.id
     FROM jobs j
@@ -158,7 +158,6 @@ WITH lost AS (
     WHERE j.status = 'pending' AND j.publish_due_at IS NULL AND NOT j.waits_for_slot
       AND a.queue = ANY(%(queues)s::text[])
       AND q.empty_since <= moment.now - interval '60 s'
-      AND coalesce(j.settled_at, j.created_at) < q.empty_since
       AND coalesce(j.settled_at, j.created_at)
           <= moment.now - interval '60 s' * power(2, least(j.losses, 6))
     ORDER BY j.id
