@@ -158,16 +158,19 @@ WITH asked AS (
     UPDATE jobs
     SET status = 'running', attempt = jobs.attempt + 1, attempt_token = judged.token, attempt_open = true,
         attempt_end = NULL, polled = false, progress = NULL, progress_message = NULL,
-        started_at = now(), last_heartbeat_at = now(), publish_due_at = NULL,
+        started_at = now(), last_heartbeat_at = now(), publish_due_at = NULL, waits_for_slot = false,
         attempt_deadline = now() + make_interval(secs => judged.timeout_seconds), timed_out_at = NULL,
         cancellation_requested_at = CASE WHEN judged.timed_out_at IS NULL THEN jobs.cancellation_requested_at END
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'started'
     RETURNING jobs.id, jobs.attempt
 ), revived AS (
-    UPDATE jobs SET status = 'running', last_heartbeat_at = now(), publish_due_at = NULL
+    UPDATE jobs
+    SET status = 'running', last_heartbeat_at = now(), publish_due_at = NULL, waits_for_slot = false,
+        attempt_deadline = jobs.started_at + make_interval(secs => judged.timeout_seconds)
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'revived'
 ), limited AS (
-    UPDATE jobs SET waits_for_slot = true, publish_due_at = NULL
+    UPDATE jobs
+    SET waits_for_slot = true, publish_due_at = CASE WHEN jobs.waits_for_slot THEN jobs.publish_due_at END
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'limited'
 ), lost AS (
     UPDATE jobs SET status = 'failed', completed_at = now(), attempt_open = false,
@@ -323,7 +326,7 @@ WITH asked AS (
         attempt_end = '{"status": "released"}',
         status = CASE WHEN to_cancel THEN 'canceled' ELSE 'pending' END,
         completed_at = CASE WHEN to_cancel THEN now() END,
-        publish_due_at = CASE WHEN NOT to_cancel THEN now() + interval '5 s' END,
+        publish_due_at = CASE WHEN NOT to_cancel AND NOT jobs.waits_for_slot THEN now() + interval '5 s' END,
         cancellation_requested_at = CASE WHEN to_cancel THEN jobs.cancellation_requested_at END
     FROM (
         SELECT locked.id,

@@ -431,6 +431,55 @@ async def test_a_lowered_limit_holds_for_those_that_were_granted(conn: Connectio
     assert [message.job_id for message in await store.grant_slots(conn, 10)] == [second.id]
 
 
+async def test_every_running_job_holds_a_slot_however_it_came_to_run(conn: Connection) -> None:
+    await limit(conn, 1)
+    rescued, waiting = await one(conn), await one(conn)
+    await store.grant_slots(conn, 10)
+    await start(conn, rescued, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await check(conn)
+    await limit(conn, None)
+    await start(conn, waiting, "w")
+    await limit(conn, 1)
+    assert isinstance(await start(conn, rescued, "u"), ConcurrencyLimited)  # in line again, its attempt still open
+    assert await start(conn, rescued, "t") == Started(1)
+    await one(conn)
+    for job, token in ((waiting, "w"), (rescued, "t")):
+        assert await store.grant_slots(conn, 10) == []
+        await finish(conn, job, token=token)
+    assert len(await store.grant_slots(conn, 10)) == 1
+
+
+async def test_a_job_handed_back_while_it_waits_for_a_slot_waits_on(conn: Connection) -> None:
+    await limit(conn, 1)
+    rescued, other = await one(conn), await one(conn)
+    await store.grant_slots(conn, 10)
+    await start(conn, rescued, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await check(conn)
+    await limit(conn, 2)
+    await store.grant_slots(conn, 10)
+    await start(conn, other, "o")
+    await limit(conn, 1)
+    assert isinstance(await start(conn, rescued, "u"), ConcurrencyLimited)
+    assert await release(conn, rescued, "t") == Status.PENDING
+    assert await store.messages_of(conn, [rescued.id]) == []
+    assert await store.grant_slots(conn, 10) == []
+
+
+async def test_a_message_too_many_does_not_end_a_pause_between_attempts(conn: Connection) -> None:
+    await policy(conn, ("PORTAL_DOWN", "Retry"))
+    await limit(conn, 1)
+    job = await one(conn)
+    await store.grant_slots(conn, 10)
+    await start(conn, job, "t")
+    await failed(conn, job, "PORTAL_DOWN", "t")
+    assert isinstance(await start(conn, job, "u"), ConcurrencyLimited)
+    assert await store.grant_slots(conn, 10) == []
+    await age(conn, publish_due_at=timedelta(seconds=11))
+    assert [message.job_id for message in await store.grant_slots(conn, 10)] == [job.id]
+
+
 async def test_a_limit_that_goes_lets_all_go(conn: Connection) -> None:
     await limit(conn, 1)
     jobs = [await one(conn) for _ in range(3)]
