@@ -47,6 +47,17 @@ JOIN unnest(%(callers)s::text[], %(routes)s::text[], %(keys)s::text[]) AS asked 
     USING (caller, route, key)
 WHERE expires_at > now()
 
+-- name: owed_now
+-- Those of these jobs that are to be published at once: owed, in possession of a slot, their automation not suspended.
+SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
+       j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
+FROM jobs j JOIN automations a ON a.id = j.automation_id
+WHERE j.id = ANY(%(ids)s::uuid[]) AND j.publish_due_at IS NOT NULL AND j.status = 'pending' AND NOT j.waits_for_slot
+  AND NOT a.suspended AND a.paused_at IS NULL
+ORDER BY j.id
+
 -- name: claim_owed
 -- Debts that are due, the oldest first, moved 30 s ahead so that no other dispatcher pays them meanwhile.
 WITH due AS (

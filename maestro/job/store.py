@@ -74,8 +74,9 @@ async def insert(conn: Connection, ids: Sequence[UUID], new: Sequence[NewJob]) -
 
 
 async def messages_of(conn: Connection, ids: Sequence[UUID]) -> list[Message]:
-    """The messages of those among these jobs that are owed one."""
-    return [message_of(job) for job in await by_ids(conn, ids) if job.publish_due_at is not None]
+    """The messages of those among these jobs that are owed one and may be published now."""
+    cursor = await conn.execute(_SQL["owed_now"], {"ids": list(ids)})
+    return [message_of(_job(row)) for row in await cursor.fetchall()]
 
 
 async def claim_owed(conn: Connection, limit: int) -> list[Message]:

@@ -250,6 +250,15 @@ async def test_lines_of_attempts_handed_back_and_made_anew_are_all_kept(conn: Co
     assert [line.message for line in kept] == ["line of 0", "line of 1"]
 
 
+async def test_a_job_handed_back_is_not_published_while_its_automation_is_suspended(conn: Connection) -> None:
+    job = await running(conn, "t")
+    await conn.execute("UPDATE automations SET paused_at = now()")
+    assert await release(conn, job, "t") == Status.PENDING
+    assert await store.messages_of(conn, [job.id]) == []
+    await conn.execute("UPDATE automations SET paused_at = NULL")
+    assert [message.job_id for message in await store.messages_of(conn, [job.id])] == [job.id]
+
+
 # Signs of life
 
 
