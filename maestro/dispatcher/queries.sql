@@ -181,7 +181,8 @@ WITH letters AS (
     FOR NO KEY UPDATE OF j
 ), failed AS (
     UPDATE jobs
-    SET status = 'failed', completed_at = now(), result = jsonb_build_object('error_class', 'UNKNOWN', 'error',
+    SET status = 'failed', completed_at = now(), attempt_open = false,
+        result = jsonb_build_object('error_class', 'UNKNOWN', 'error',
             format('The job''s message was refused or dropped in the queue %%s (%%s) before a worker started it.',
                    letters.queue, letters.reason))
     FROM letters JOIN locked ON locked.id = letters.id

@@ -139,9 +139,9 @@ ORDER BY j.id
 
 -- name: start
 -- Makes the attempt, here and nowhere else, and answers for every asked job what became of it.
--- Same token, same attempt, also of one that was rescued meanwhile. Without tokens (bots of the old kind, after a
--- redelivery) a running job begins anew until its attempts are used up. A job that has no slot, or whose automation's
--- limit has been lowered since, waits for one again.
+-- Same token, same attempt, also of one that was rescued meanwhile; one that is over is not begun again. Without
+-- tokens (bots of the old kind, after a redelivery) a running job begins anew until its attempts are used up. A job
+-- that has no slot, or whose automation's limit has been lowered since, waits for one again.
 WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[]) AS asked (id, token)
 ), locked AS (
@@ -155,6 +155,7 @@ WITH asked AS (
                WHEN locked.status NOT IN ('pending', 'running') THEN 'ended'
                WHEN locked.attempt_open AND locked.attempt_token = asked.token
                    THEN CASE locked.status WHEN 'running' THEN 'repeated' ELSE 'revived' END
+               WHEN locked.attempt_token = asked.token THEN 'over'
                WHEN locked.status = 'running' AND num_nonnulls(locked.attempt_token, asked.token) > 0 THEN 'taken'
                WHEN locked.status = 'running'
                     AND locked.attempt - locked.released >= (a.retry_policy ->> 'maxAttempts')::integer THEN 'lost'
@@ -179,6 +180,9 @@ WITH asked AS (
     SET status = 'running', last_heartbeat_at = now(), publish_due_at = NULL, waits_for_slot = false,
         attempt_deadline = jobs.started_at + make_interval(secs => judged.timeout_seconds)
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'revived'
+), repeated AS (
+    UPDATE jobs SET last_heartbeat_at = now()
+    FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'repeated'
 ), limited AS (
     UPDATE jobs
     SET waits_for_slot = true, publish_due_at = CASE WHEN jobs.waits_for_slot THEN jobs.publish_due_at END
@@ -358,7 +362,8 @@ LEFT JOIN released ON released.id = asked.id
 
 -- name: beat
 -- A sign of life of current attempts, noted at most every 5 s unless it tells of progress, and whether to stop:
--- somebody asked for it, or the job has ended without this attempt.
+-- somebody asked for it, the job has ended without this attempt, or this attempt is over. (Without tokens, one that is
+-- over is not told from one that has yet to begin.)
 WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[], %(progress)s::real[], %(messages)s::text[])
         AS asked (id, token, progress, message)
@@ -377,7 +382,8 @@ WITH asked AS (
     FROM due WHERE jobs.id = due.id
 )
 SELECT asked.id, j.id IS NOT NULL AS known, j.attempt_token IS NOT DISTINCT FROM asked.token AS current,
-       j.cancellation_requested_at IS NOT NULL OR j.status NOT IN ('pending', 'running') AS cancellation_requested
+       j.cancellation_requested_at IS NOT NULL OR j.status NOT IN ('pending', 'running')
+           OR j.attempt_token IS NOT NULL AND NOT j.attempt_open AS cancellation_requested
 FROM asked LEFT JOIN jobs j ON j.id = asked.id
 
 -- name: note_up
@@ -402,6 +408,7 @@ SET status = CASE jobs.status WHEN 'pending' THEN 'canceled' ELSE jobs.status EN
     completed_at = CASE jobs.status WHEN 'pending' THEN now() END,
     publish_due_at = NULL,
     waits_for_slot = false,
+    attempt_open = jobs.attempt_open AND jobs.status = 'running',
     cancellation_requested_at = coalesce(jobs.cancellation_requested_at, now())
 FROM locked
 WHERE jobs.id = locked.id

@@ -116,7 +116,10 @@ async def grant_slots(conn: Connection, limit: int) -> list[Message]:
 
 
 async def start(conn: Connection, calls: Sequence[Start]) -> list[Started | MaestroError]:
-    """Make the attempts; NotFound, JobEnded, ConcurrencyLimited or Conflict where none can be made."""
+    """Make the attempts.
+
+    NotFound, JobEnded, AttemptSuperseded, ConcurrencyLimited or Conflict where none can be made.
+    """
     cursor = await conn.execute(
         _SQL["start"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
     )
@@ -132,6 +135,8 @@ def _started(row: Row) -> Started | MaestroError:
             return _unknown(row["id"])
         case "limited":
             return ConcurrencyLimited()
+        case "over":
+            return AttemptSuperseded()
         case "taken":
             return Conflict(
                 "Another attempt of this job is running; acknowledge this message and take the next."

@@ -144,6 +144,24 @@ async def test_a_finish_before_any_start_is_refused(conn: Connection) -> None:
     assert type(await finish(conn, await one(conn))) is Conflict
 
 
+async def test_an_attempt_that_is_over_is_not_begun_again_by_a_start_that_was_late(conn: Connection) -> None:
+    await policy(conn, ("PORTAL_DOWN", "Retry"))
+    handed_back, tried_again = await running(conn, "t"), await running(conn, "t")
+    await release(conn, handed_back, "t")
+    await failed(conn, tried_again, "PORTAL_DOWN", "t")
+    for job in (handed_back, tried_again):
+        assert isinstance(await start(conn, job, "t"), AttemptSuperseded)
+        assert (await store.get(conn, job.id)).status is Status.PENDING
+        assert await start(conn, job, "u") == Started(2)
+
+
+async def test_a_start_told_again_is_a_sign_of_life(conn: Connection) -> None:
+    job = await running(conn, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await start(conn, job, "t")
+    assert (await check(conn)).ids == []
+
+
 # Retries
 
 
@@ -273,6 +291,19 @@ async def test_a_heartbeat_tells_of_progress(conn: Connection) -> None:
     assert await beat(conn, job, "t") == Beat(True)
 
 
+async def test_an_attempt_that_is_over_is_told_to_stop(conn: Connection) -> None:
+    await policy(conn, ("JOB_TIMEOUT", "Retry"))
+    await conn.execute("UPDATE automations SET timeout_seconds = 60")
+    handed_back, timed_out = await running(conn, "t"), await running(conn, "t")
+    await release(conn, handed_back, "t")
+    for _ in range(2):  # asked to stop, then ended
+        await age(conn, attempt_deadline=timedelta(seconds=121), timed_out_at=timedelta(seconds=121))
+        await check(conn)
+    for job in (handed_back, timed_out):
+        assert (await store.get(conn, job.id)).status is Status.PENDING
+        assert await beat(conn, job, "t") == Beat(True)
+
+
 async def test_who_never_polls_may_be_silent_for_two_hours(conn: Connection) -> None:
     silent, polling = await running(conn), await running(conn)
     await beat(conn, polling)
@@ -377,6 +408,16 @@ async def test_an_attempt_that_does_not_stop_is_ended_two_minutes_later(conn: Co
     ended = await store.get(conn, job.id)
     assert (ended.status, ended.error_class) == (Status.FAILED, "JOB_TIMEOUT")
     assert isinstance(await finish(conn, job, token="t"), JobEnded)
+
+
+async def test_two_minutes_to_stop_are_two_minutes_of_service(conn: Connection) -> None:
+    await conn.execute("UPDATE automations SET timeout_seconds = 60")
+    job = await running(conn, "t")
+    await age(conn, attempt_deadline=timedelta(seconds=61))
+    await check(conn)
+    await age(conn, attempt_deadline=timedelta(seconds=300), timed_out_at=timedelta(seconds=300))
+    assert (await check(conn, up_for=timedelta(seconds=60))).ids == []
+    assert (await check(conn)).ids == [job.id]
 
 
 async def test_a_timeout_may_be_tried_again(conn: Connection) -> None:
