@@ -36,9 +36,9 @@ SELECT set_config('lock_timeout', '2s', true), ensure_job_log_partitions(8)
 
 -- name: end_attempts
 -- Attempts that nobody hears of any more, or that were asked to stop for their time and did not within two minutes.
--- A silence counts from the later of the last sign of life and the start of the service's own clock; while no api
--- beats, none counts at all. Who never polled may be silent for two hours. A lost worker's job is pending again at
--- once, its attempt still open: should it finish after all, that is taken.
+-- Both count from the start of the service's own clock at the earliest, and while no api beats, not at all. Who never
+-- polled may be silent for two hours. A lost worker's job is pending again at once, its attempt still open: should it
+-- finish after all, that is taken.
 WITH moment AS (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now
 ), clock AS (
@@ -48,14 +48,14 @@ WITH moment AS (
            j.cancellation_requested_at IS NOT NULL AND j.timed_out_at IS NULL AS to_cancel,
            CASE WHEN j.timed_out_at IS NULL THEN 'WORKER_LOST' ELSE 'JOB_TIMEOUT' END AS failed_class,
            a.retry_policy, a.max_concurrency
-    FROM jobs j JOIN automations a ON a.id = j.automation_id CROSS JOIN moment LEFT JOIN clock ON true
+    FROM jobs j JOIN automations a ON a.id = j.automation_id CROSS JOIN moment CROSS JOIN clock
     WHERE j.status = 'running'
       AND (greatest(j.last_heartbeat_at, clock.up_since) < moment.now - make_interval(
                secs => CASE WHEN j.polled THEN a.heartbeat_timeout_seconds
                             ELSE greatest(a.heartbeat_timeout_seconds, 7200) END)
-               AND clock.up_since IS NOT NULL
            OR j.attempt_deadline < moment.now - interval '120 s'
-               AND coalesce(j.timed_out_at, j.cancellation_requested_at) < moment.now - interval '120 s')
+               AND coalesce(j.timed_out_at, j.cancellation_requested_at) < moment.now - interval '120 s'
+               AND clock.up_since < moment.now - interval '120 s')
     ORDER BY j.id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF j SKIP LOCKED

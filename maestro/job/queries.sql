@@ -158,7 +158,8 @@ WITH asked AS (
                WHEN locked.attempt_token = asked.token THEN 'over'
                WHEN locked.status = 'running' AND num_nonnulls(locked.attempt_token, asked.token) > 0 THEN 'taken'
                WHEN locked.status = 'running'
-                    AND locked.attempt - locked.released >= (a.retry_policy ->> 'maxAttempts')::integer THEN 'lost'
+                    AND locked.attempt - locked.released
+                        >= coalesce((a.retry_policy ->> 'maxAttempts')::integer, 3) THEN 'lost'
                WHEN locked.status = 'running' OR a.max_concurrency IS NULL THEN 'started'
                WHEN locked.waits_for_slot
                     OR (SELECT count(*) FROM jobs WHERE jobs.automation_id = a.id AND jobs.status = 'running')

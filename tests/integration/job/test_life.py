@@ -349,6 +349,26 @@ async def test_a_rescued_attempt_may_go_on_until_another_starts(conn: Connection
     assert isinstance(await finish(conn, three, token="t"), AttemptSuperseded)
 
 
+async def test_a_rescued_attempt_that_goes_on_keeps_its_time_limit(conn: Connection) -> None:
+    await conn.execute("UPDATE automations SET timeout_seconds = 7300")
+    job = await running(conn, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=2.01), started_at=timedelta(hours=2.01))
+    await check(conn)
+    assert await start(conn, job, "t") == Started(1)
+    cursor = await conn.execute("SELECT attempt_deadline - started_at AS most FROM jobs")
+    assert (await cursor.fetchone() or {})["most"] == timedelta(seconds=7300)
+
+
+async def test_a_job_canceled_while_its_rescued_attempt_goes_on_is_over_for_it(conn: Connection) -> None:
+    job = await running(conn, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await check(conn)
+    await store.cancel(conn, job.id)
+    assert await beat(conn, job, "t") == Beat(True)
+    assert await finish(conn, job, Status.CANCELED, token="t") == Status.CANCELED
+    assert isinstance(await finish(conn, job, Status.COMPLETED, token="t"), JobEnded)
+
+
 async def test_a_lost_worker_s_job_ends_when_its_attempts_are_used_up(conn: Connection) -> None:
     job = await one(conn)
     for number in range(3):
