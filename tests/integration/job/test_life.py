@@ -511,7 +511,8 @@ async def test_every_running_job_holds_a_slot_however_it_came_to_run(conn: Conne
     await limit(conn, None)
     await start(conn, waiting, "w")
     await limit(conn, 1)
-    assert isinstance(await start(conn, rescued, "u"), ConcurrencyLimited)  # in line again, its attempt still open
+    # In line again, while its attempt is still open.
+    assert isinstance(await start(conn, rescued, "u"), ConcurrencyLimited)
     assert await start(conn, rescued, "t") == Started(1)
     await one(conn)
     for job, token in ((waiting, "w"), (rescued, "t")):
