@@ -115,7 +115,7 @@ WITH doomed AS (
     ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
 )
 UPDATE jobs SET
-    status = 'canceled', completed_at = now(), publish_due_at = NULL, waits_for_slot = false,
+    status = 'canceled', completed_at = now(), publish_due_at = NULL, waits_for_slot = false, attempt_open = false,
     result = jsonb_build_object('error', 'The automation was deleted before this job started.',
                                 'reason', 'AUTOMATION_DELETED')
 FROM doomed WHERE jobs.id = doomed.id AND jobs.status = 'pending';

@@ -36,9 +36,9 @@ SELECT set_config('lock_timeout', '2s', true), ensure_job_log_partitions(8)
 
 -- name: end_attempts
 -- Attempts that nobody hears of any more, or that were asked to stop for their time and did not within two minutes.
--- A silence counts from the later of the last sign of life and the start of the service's own clock; while no api
--- beats, none counts at all. Who never polled may be silent for two hours. A lost worker's job is pending again at
--- once, its attempt still open: should it finish after all, that is taken.
+-- Both count from the start of the service's own clock at the earliest, and while no api beats, not at all. Who never
+-- polled may be silent for two hours. A lost worker's job is pending again at once, its attempt still open: should it
+-- finish after all, that is taken.
 WITH moment AS (
     SELECT coalesce(%(now)s::timestamptz, now()) AS now
 ), clock AS (
@@ -48,14 +48,14 @@ WITH moment AS (
            j.cancellation_requested_at IS NOT NULL AND j.timed_out_at IS NULL AS to_cancel,
            CASE WHEN j.timed_out_at IS NULL THEN 'WORKER_LOST' ELSE 'JOB_TIMEOUT' END AS failed_class,
            a.retry_policy, a.max_concurrency
-    FROM jobs j JOIN automations a ON a.id = j.automation_id CROSS JOIN moment LEFT JOIN clock ON true
+    FROM jobs j JOIN automations a ON a.id = j.automation_id CROSS JOIN moment CROSS JOIN clock
     WHERE j.status = 'running'
       AND (greatest(j.last_heartbeat_at, clock.up_since) < moment.now - make_interval(
                secs => CASE WHEN j.polled THEN a.heartbeat_timeout_seconds
                             ELSE greatest(a.heartbeat_timeout_seconds, 7200) END)
-               AND clock.up_since IS NOT NULL
            OR j.attempt_deadline < moment.now - interval '120 s'
-               AND coalesce(j.timed_out_at, j.cancellation_requested_at) < moment.now - interval '120 s')
+               AND coalesce(j.timed_out_at, j.cancellation_requested_at) < moment.now - interval '120 s'
+               AND clock.up_since < moment.now - interval '120 s')
     ORDER BY j.id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF j SKIP LOCKED
@@ -146,9 +146,9 @@ ON CONFLICT (queue) DO UPDATE SET
     empty_since = CASE WHEN excluded.ready = 0 THEN coalesce(known.empty_since, excluded.empty_since) END
 
 -- name: owe_lost
--- Pending jobs with nothing owed whose messages should be in a queue that has been seen empty for a minute: the
--- messages are lost, and owed again. A worker that holds messages without starting their jobs makes them look lost
--- as well, so each job is given twice as long every time.
+-- Pending jobs with nothing owed that were published a minute ago or more, into a queue that has been seen empty for
+-- a minute: their messages are lost, and owed again. A worker that holds messages without starting their jobs makes
+-- them look lost as well, so each job is given twice as long every time.
 WITH lost AS (
     SELECT j.id
     FROM jobs j
@@ -158,7 +158,6 @@ WITH lost AS (
     WHERE j.status = 'pending' AND j.publish_due_at IS NULL AND NOT j.waits_for_slot
       AND a.queue = ANY(%(queues)s::text[])
       AND q.empty_since <= moment.now - interval '60 s'
-      AND coalesce(j.settled_at, j.created_at) < q.empty_since
       AND coalesce(j.settled_at, j.created_at)
           <= moment.now - interval '60 s' * power(2, least(j.losses, 6))
     ORDER BY j.id
@@ -182,7 +181,8 @@ WITH letters AS (
     FOR NO KEY UPDATE OF j
 ), failed AS (
     UPDATE jobs
-    SET status = 'failed', completed_at = now(), result = jsonb_build_object('error_class', 'UNKNOWN', 'error',
+    SET status = 'failed', completed_at = now(), attempt_open = false,
+        result = jsonb_build_object('error_class', 'UNKNOWN', 'error',
             format('The job''s message was refused or dropped in the queue %%s (%%s) before a worker started it.',
                    letters.queue, letters.reason))
     FROM letters JOIN locked ON locked.id = letters.id

@@ -47,6 +47,17 @@ JOIN unnest(%(callers)s::text[], %(routes)s::text[], %(keys)s::text[]) AS asked 
     USING (caller, route, key)
 WHERE expires_at > now()
 
+-- name: owed_now
+-- Those of these jobs that are to be published at once: owed, in possession of a slot, their automation not suspended.
+SELECT j.id, j.automation_id, a.queue, a.script_path, j.status, j.parameters::text AS parameters,
+       j.result::text AS result, j.user_id, j.schedule_id, j.scheduled_for, j.attempt, j.created_at, j.started_at,
+       j.completed_at, j.cancellation_requested_at, j.last_heartbeat_at, j.publish_due_at, j.start_deadline,
+       j.priority, j.released, j.error_class, j.progress, j.progress_message
+FROM jobs j JOIN automations a ON a.id = j.automation_id
+WHERE j.id = ANY(%(ids)s::uuid[]) AND j.publish_due_at IS NOT NULL AND j.status = 'pending' AND NOT j.waits_for_slot
+  AND NOT a.suspended AND a.paused_at IS NULL
+ORDER BY j.id
+
 -- name: claim_owed
 -- Debts that are due, the oldest first, moved 30 s ahead so that no other dispatcher pays them meanwhile.
 WITH due AS (
@@ -127,9 +138,9 @@ ORDER BY j.id
 
 -- name: start
 -- Makes the attempt, here and nowhere else, and answers for every asked job what became of it.
--- Same token, same attempt, also of one that was rescued meanwhile. Without tokens (bots of the old kind, after a
--- redelivery) a running job begins anew until its attempts are used up. A job that has no slot, or whose automation's
--- limit has been lowered since, waits for one again.
+-- Same token, same attempt, also of one that was rescued meanwhile; one that is over is not begun again. Without
+-- tokens (bots of the old kind, after a redelivery) a running job begins anew until its attempts are used up. A job
+-- that has no slot, or whose automation's limit has been lowered since, waits for one again.
 WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[]) AS asked (id, token)
 ), locked AS (
@@ -143,9 +154,11 @@ WITH asked AS (
                WHEN locked.status NOT IN ('pending', 'running') THEN 'ended'
                WHEN locked.attempt_open AND locked.attempt_token = asked.token
                    THEN CASE locked.status WHEN 'running' THEN 'repeated' ELSE 'revived' END
+               WHEN locked.attempt_token = asked.token THEN 'over'
                WHEN locked.status = 'running' AND num_nonnulls(locked.attempt_token, asked.token) > 0 THEN 'taken'
                WHEN locked.status = 'running'
-                    AND locked.attempt - locked.released >= (a.retry_policy ->> 'maxAttempts')::integer THEN 'lost'
+                    AND locked.attempt - locked.released
+                        >= coalesce((a.retry_policy ->> 'maxAttempts')::integer, 3) THEN 'lost'
                WHEN locked.status = 'running' OR a.max_concurrency IS NULL THEN 'started'
                WHEN locked.waits_for_slot
                     OR (SELECT count(*) FROM jobs WHERE jobs.automation_id = a.id AND jobs.status = 'running')
@@ -157,16 +170,22 @@ WITH asked AS (
     UPDATE jobs
     SET status = 'running', attempt = jobs.attempt + 1, attempt_token = judged.token, attempt_open = true,
         attempt_end = NULL, polled = false, progress = NULL, progress_message = NULL,
-        started_at = now(), last_heartbeat_at = now(), publish_due_at = NULL,
+        started_at = now(), last_heartbeat_at = now(), publish_due_at = NULL, waits_for_slot = false,
         attempt_deadline = now() + make_interval(secs => judged.timeout_seconds), timed_out_at = NULL,
         cancellation_requested_at = CASE WHEN judged.timed_out_at IS NULL THEN jobs.cancellation_requested_at END
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'started'
     RETURNING jobs.id, jobs.attempt
 ), revived AS (
-    UPDATE jobs SET status = 'running', last_heartbeat_at = now(), publish_due_at = NULL
+    UPDATE jobs
+    SET status = 'running', last_heartbeat_at = now(), publish_due_at = NULL, waits_for_slot = false,
+        attempt_deadline = jobs.started_at + make_interval(secs => judged.timeout_seconds)
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'revived'
+), repeated AS (
+    UPDATE jobs SET last_heartbeat_at = now()
+    FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'repeated'
 ), limited AS (
-    UPDATE jobs SET waits_for_slot = true, publish_due_at = NULL
+    UPDATE jobs
+    SET waits_for_slot = true, publish_due_at = CASE WHEN jobs.waits_for_slot THEN jobs.publish_due_at END
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'limited'
 ), lost AS (
     UPDATE jobs SET status = 'failed', completed_at = now(), attempt_open = false,
@@ -319,7 +338,7 @@ WITH asked AS (
         attempt_end = '{"status": "released"}',
         status = CASE WHEN to_cancel THEN 'canceled' ELSE 'pending' END,
         completed_at = CASE WHEN to_cancel THEN now() END,
-        publish_due_at = CASE WHEN NOT to_cancel THEN now() + interval '5 s' END,
+        publish_due_at = CASE WHEN NOT to_cancel AND NOT jobs.waits_for_slot THEN now() + interval '5 s' END,
         cancellation_requested_at = CASE WHEN to_cancel THEN jobs.cancellation_requested_at END
     FROM (
         SELECT locked.id,
@@ -340,7 +359,8 @@ LEFT JOIN released ON released.id = asked.id
 
 -- name: beat
 -- A sign of life of current attempts, noted at most every 5 s unless it tells of progress, and whether to stop:
--- somebody asked for it, or the job has ended without this attempt.
+-- somebody asked for it, the job has ended without this attempt, or this attempt is over. (Without tokens, one that is
+-- over is not told from one that has yet to begin.)
 WITH asked AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::text[], %(progress)s::real[], %(messages)s::text[])
         AS asked (id, token, progress, message)
@@ -359,7 +379,8 @@ WITH asked AS (
     FROM due WHERE jobs.id = due.id
 )
 SELECT asked.id, j.id IS NOT NULL AS known, j.attempt_token IS NOT DISTINCT FROM asked.token AS current,
-       j.cancellation_requested_at IS NOT NULL OR j.status NOT IN ('pending', 'running') AS cancellation_requested
+       j.cancellation_requested_at IS NOT NULL OR j.status NOT IN ('pending', 'running')
+           OR j.attempt_token IS NOT NULL AND NOT j.attempt_open AS cancellation_requested
 FROM asked LEFT JOIN jobs j ON j.id = asked.id
 
 -- name: note_up
@@ -384,6 +405,7 @@ SET status = CASE jobs.status WHEN 'pending' THEN 'canceled' ELSE jobs.status EN
     completed_at = CASE jobs.status WHEN 'pending' THEN now() END,
     publish_due_at = NULL,
     waits_for_slot = false,
+    attempt_open = jobs.attempt_open AND jobs.status = 'running',
     cancellation_requested_at = coalesce(jobs.cancellation_requested_at, now())
 FROM locked
 WHERE jobs.id = locked.id

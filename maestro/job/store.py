@@ -75,8 +75,9 @@ async def insert(conn: Connection, ids: Sequence[UUID], new: Sequence[NewJob]) -
 
 
 async def messages_of(conn: Connection, ids: Sequence[UUID]) -> list[Message]:
-    """The messages of those among these jobs that are owed one."""
-    return [message_of(job) for job in await by_ids(conn, ids) if job.publish_due_at is not None]
+    """The messages of those among these jobs that are owed one and may be published now."""
+    cursor = await conn.execute(_SQL["owed_now"], {"ids": list(ids)})
+    return [message_of(_job(row)) for row in await cursor.fetchall()]
 
 
 async def claim_owed(conn: Connection, limit: int) -> list[Message]:
@@ -116,7 +117,10 @@ async def grant_slots(conn: Connection, limit: int) -> list[Message]:
 
 
 async def start(conn: Connection, calls: Sequence[Start]) -> list[Started | MaestroError]:
-    """Make the attempts; NotFound, JobEnded, ConcurrencyLimited or Conflict where none can be made."""
+    """Make the attempts.
+
+    NotFound, JobEnded, AttemptSuperseded, ConcurrencyLimited or Conflict where none can be made.
+    """
     cursor = await conn.execute(
         _SQL["start"], {"ids": [call.job_id for call in calls], "tokens": [call.token for call in calls]}
     )
@@ -132,6 +136,8 @@ def _started(row: Row) -> Started | MaestroError:
             return _unknown(row["id"])
         case "limited":
             return ConcurrencyLimited()
+        case "over":
+            return AttemptSuperseded()
         case "taken":
             return Conflict(
                 "Another attempt of this job is running; acknowledge this message and take the next."

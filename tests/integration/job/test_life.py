@@ -144,6 +144,24 @@ async def test_a_finish_before_any_start_is_refused(conn: Connection) -> None:
     assert type(await finish(conn, await one(conn))) is Conflict
 
 
+async def test_an_attempt_that_is_over_is_not_begun_again_by_a_start_that_was_late(conn: Connection) -> None:
+    await policy(conn, ("PORTAL_DOWN", "Retry"))
+    handed_back, tried_again = await running(conn, "t"), await running(conn, "t")
+    await release(conn, handed_back, "t")
+    await failed(conn, tried_again, "PORTAL_DOWN", "t")
+    for job in (handed_back, tried_again):
+        assert isinstance(await start(conn, job, "t"), AttemptSuperseded)
+        assert (await store.get(conn, job.id)).status is Status.PENDING
+        assert await start(conn, job, "u") == Started(2)
+
+
+async def test_a_start_told_again_is_a_sign_of_life(conn: Connection) -> None:
+    job = await running(conn, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await start(conn, job, "t")
+    assert (await check(conn)).ids == []
+
+
 # Retries
 
 
@@ -250,6 +268,15 @@ async def test_lines_of_attempts_handed_back_and_made_anew_are_all_kept(conn: Co
     assert [line.message for line in kept] == ["line of 0", "line of 1"]
 
 
+async def test_a_job_handed_back_is_not_published_while_its_automation_is_suspended(conn: Connection) -> None:
+    job = await running(conn, "t")
+    await conn.execute("UPDATE automations SET paused_at = now()")
+    assert await release(conn, job, "t") == Status.PENDING
+    assert await store.messages_of(conn, [job.id]) == []
+    await conn.execute("UPDATE automations SET paused_at = NULL")
+    assert [message.job_id for message in await store.messages_of(conn, [job.id])] == [job.id]
+
+
 # Signs of life
 
 
@@ -262,6 +289,19 @@ async def test_a_heartbeat_tells_of_progress(conn: Connection) -> None:
     assert isinstance(await beat(conn, job, "u"), AttemptSuperseded)
     await store.cancel(conn, job.id)
     assert await beat(conn, job, "t") == Beat(True)
+
+
+async def test_an_attempt_that_is_over_is_told_to_stop(conn: Connection) -> None:
+    await policy(conn, ("JOB_TIMEOUT", "Retry"))
+    await conn.execute("UPDATE automations SET timeout_seconds = 60")
+    handed_back, timed_out = await running(conn, "t"), await running(conn, "t")
+    await release(conn, handed_back, "t")
+    for _ in range(2):  # asked to stop, then ended
+        await age(conn, attempt_deadline=timedelta(seconds=121), timed_out_at=timedelta(seconds=121))
+        await check(conn)
+    for job in (handed_back, timed_out):
+        assert (await store.get(conn, job.id)).status is Status.PENDING
+        assert await beat(conn, job, "t") == Beat(True)
 
 
 async def test_who_never_polls_may_be_silent_for_two_hours(conn: Connection) -> None:
@@ -307,6 +347,26 @@ async def test_a_rescued_attempt_may_go_on_until_another_starts(conn: Connection
     assert await start(conn, two, "t") == Started(1)  # the same attempt, which was only slow
     assert await start(conn, three, "u") == Started(2)
     assert isinstance(await finish(conn, three, token="t"), AttemptSuperseded)
+
+
+async def test_a_rescued_attempt_that_goes_on_keeps_its_time_limit(conn: Connection) -> None:
+    await conn.execute("UPDATE automations SET timeout_seconds = 7300")
+    job = await running(conn, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=2.01), started_at=timedelta(hours=2.01))
+    await check(conn)
+    assert await start(conn, job, "t") == Started(1)
+    cursor = await conn.execute("SELECT attempt_deadline - started_at AS most FROM jobs")
+    assert (await cursor.fetchone() or {})["most"] == timedelta(seconds=7300)
+
+
+async def test_a_job_canceled_while_its_rescued_attempt_goes_on_is_over_for_it(conn: Connection) -> None:
+    job = await running(conn, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await check(conn)
+    await store.cancel(conn, job.id)
+    assert await beat(conn, job, "t") == Beat(True)
+    assert await finish(conn, job, Status.CANCELED, token="t") == Status.CANCELED
+    assert isinstance(await finish(conn, job, Status.COMPLETED, token="t"), JobEnded)
 
 
 async def test_a_lost_worker_s_job_ends_when_its_attempts_are_used_up(conn: Connection) -> None:
@@ -370,6 +430,16 @@ async def test_an_attempt_that_does_not_stop_is_ended_two_minutes_later(conn: Co
     assert isinstance(await finish(conn, job, token="t"), JobEnded)
 
 
+async def test_two_minutes_to_stop_are_two_minutes_of_service(conn: Connection) -> None:
+    await conn.execute("UPDATE automations SET timeout_seconds = 60")
+    job = await running(conn, "t")
+    await age(conn, attempt_deadline=timedelta(seconds=61))
+    await check(conn)
+    await age(conn, attempt_deadline=timedelta(seconds=300), timed_out_at=timedelta(seconds=300))
+    assert (await check(conn, up_for=timedelta(seconds=60))).ids == []
+    assert (await check(conn)).ids == [job.id]
+
+
 async def test_a_timeout_may_be_tried_again(conn: Connection) -> None:
     await policy(conn, ("JOB_TIMEOUT", "Retry"))
     await conn.execute("UPDATE automations SET timeout_seconds = 60")
@@ -429,6 +499,56 @@ async def test_a_lowered_limit_holds_for_those_that_were_granted(conn: Connectio
     assert await store.grant_slots(conn, 10) == []
     await finish(conn, first, token="t")
     assert [message.job_id for message in await store.grant_slots(conn, 10)] == [second.id]
+
+
+async def test_every_running_job_holds_a_slot_however_it_came_to_run(conn: Connection) -> None:
+    await limit(conn, 1)
+    rescued, waiting = await one(conn), await one(conn)
+    await store.grant_slots(conn, 10)
+    await start(conn, rescued, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await check(conn)
+    await limit(conn, None)
+    await start(conn, waiting, "w")
+    await limit(conn, 1)
+    # In line again, while its attempt is still open.
+    assert isinstance(await start(conn, rescued, "u"), ConcurrencyLimited)
+    assert await start(conn, rescued, "t") == Started(1)
+    await one(conn)
+    for job, token in ((waiting, "w"), (rescued, "t")):
+        assert await store.grant_slots(conn, 10) == []
+        await finish(conn, job, token=token)
+    assert len(await store.grant_slots(conn, 10)) == 1
+
+
+async def test_a_job_handed_back_while_it_waits_for_a_slot_waits_on(conn: Connection) -> None:
+    await limit(conn, 1)
+    rescued, other = await one(conn), await one(conn)
+    await store.grant_slots(conn, 10)
+    await start(conn, rescued, "t")
+    await age(conn, last_heartbeat_at=timedelta(hours=3))
+    await check(conn)
+    await limit(conn, 2)
+    await store.grant_slots(conn, 10)
+    await start(conn, other, "o")
+    await limit(conn, 1)
+    assert isinstance(await start(conn, rescued, "u"), ConcurrencyLimited)
+    assert await release(conn, rescued, "t") == Status.PENDING
+    assert await store.messages_of(conn, [rescued.id]) == []
+    assert await store.grant_slots(conn, 10) == []
+
+
+async def test_a_message_too_many_does_not_end_a_pause_between_attempts(conn: Connection) -> None:
+    await policy(conn, ("PORTAL_DOWN", "Retry"))
+    await limit(conn, 1)
+    job = await one(conn)
+    await store.grant_slots(conn, 10)
+    await start(conn, job, "t")
+    await failed(conn, job, "PORTAL_DOWN", "t")
+    assert isinstance(await start(conn, job, "u"), ConcurrencyLimited)
+    assert await store.grant_slots(conn, 10) == []
+    await age(conn, publish_due_at=timedelta(seconds=11))
+    assert [message.job_id for message in await store.grant_slots(conn, 10)] == [job.id]
 
 
 async def test_a_limit_that_goes_lets_all_go(conn: Connection) -> None:
