@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from maestro import jsontext
@@ -36,7 +36,7 @@ class ParameterEntry(body.Input):
     type: Literal["text", "date", "number", "select", "boolean", "list"] = Field(
         description="What its value has to be. A date is written dd/mm/yyyy or yyyy-mm-dd."
     )
-    required: bool | None = Field(None, description="Whether execute refuses to go without it.")
+    required: StrictBool | None = Field(None, description="Whether execute refuses to go without it.")
     options: list[str] | None = Field(None, description="What a select offers.")
     item_type: Literal["text", "number"] | None = Field(None, description="What a list holds; absent: text.")
     placeholder: str | None = Field(None, description="What the form shows while it is empty.")
@@ -59,11 +59,11 @@ class RetryRule(body.Input):
 class RetryPolicy(body.Input):
     """When a job is tried again; what is left out has its default."""
 
-    max_attempts: int = Field(
-        3, ge=1, le=100, strict=True, description="How often a job is started, the first time included."
+    max_attempts: body.Whole = Field(
+        3, ge=1, le=100, description="How often a job is started, the first time included."
     )
-    backoff_seconds: int = Field(
-        10, ge=0, le=86_400, strict=True, description="From a failure to the second attempt."
+    backoff_seconds: body.Whole = Field(
+        10, ge=0, le=86_400, description="From a failure to the second attempt."
     )
     backoff_factor: float = Field(
         2, ge=1, le=10, strict=True, description="How much longer each further pause is."
@@ -88,28 +88,26 @@ _FORM = [
 
 
 class _AutomationFields(body.Input):
-    priority: int | None = Field(
+    priority: body.Whole | None = Field(
         None,
         ge=0,
         le=9,
-        strict=True,
         description="Higher ones first among those that wait for maxConcurrency.",
     )
-    max_concurrency: int | None = Field(
-        None, ge=1, le=10_000, strict=True, description="How many of its jobs run at once."
+    max_concurrency: body.Whole | None = Field(
+        None, ge=1, le=10_000, description="How many of its jobs run at once."
     )
-    start_deadline_seconds: int | None = Field(
-        None, ge=1, le=31_536_000, strict=True, description="A job not started by then fails: JOB_TIMEOUT."
+    start_deadline_seconds: body.Whole | None = Field(
+        None, ge=1, le=31_536_000, description="A job not started by then fails: JOB_TIMEOUT."
     )
-    timeout_seconds: int | None = Field(
+    timeout_seconds: body.Whole | None = Field(
         None,
         ge=1,
         le=2_592_000,
-        strict=True,
         description="A longer attempt is stopped: JOB_TIMEOUT.",
     )
-    heartbeat_timeout_seconds: int | None = Field(
-        None, ge=10, le=86_400, strict=True, description="A worker silent for so long is lost."
+    heartbeat_timeout_seconds: body.Whole | None = Field(
+        None, ge=10, le=86_400, description="A worker silent for so long is lost."
     )
     retry_policy: RetryPolicy | None = Field(None, description="Replaces the one there is.")
 

@@ -5,10 +5,10 @@ parameters refuse both.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect
 
@@ -23,6 +23,15 @@ class Input(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
+
+def _number(value: object) -> object:
+    if isinstance(value, str | bool):
+        raise ValueError("must be a whole number, without quotes")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""An integer, written 7 or 7.0; pydantic would take "7" and true as well."""
 
 M = TypeVar("M", bound=Input)
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from maestro.errors import (
     ERROR_HEADER,
@@ -205,11 +206,19 @@ async def _http_exception(request: Request, error: Exception) -> Json:
     # Without ERROR_HEADER: that there is no such path says nothing of the job that it was meant for.
     assert isinstance(error, HTTPException)  # noqa: S101  # installed for this class
     path = request.url.path
+    headers = dict(error.headers or {})
     match error.status_code:
         case 404:
             said = f"There is nothing at {path}; /docs lists what there is."
         case 405:
             said = f"{request.method} is not possible at {path}; /docs lists what is."
+            headers["Allow"] = ", ".join(_allowed(request))
         case _:
             said = str(error.detail)
-    return Json({"error": said}, error.status_code, dict(error.headers or {}))
+    return Json({"error": said}, error.status_code, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """What is possible at the path; Starlette itself names the methods of but one of its routes."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})

@@ -1,5 +1,6 @@
 """GET /jobs."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -43,16 +44,23 @@ class JobPageOut(BaseModel):
     )
 
 
-def _forgiving(value: object) -> object:
-    """An unescaped + of a zone arrives as a space."""
-    return value.replace(" ", "+") if isinstance(value, str) and value[-6:-5] == " " else value
+_NUMBER = re.compile(r"[-+]?[\d.]+")
+
+
+def _written(value: object) -> object:
+    """A time as text. An unescaped + of its zone arrives as a space; pydantic would take seconds as well."""
+    if not isinstance(value, str):
+        return value
+    if _NUMBER.fullmatch(value):
+        raise ValueError("write a time such as 2026-11-23T08:00:00Z")
+    return value.replace(" ", "+") if value[-6:-5] == " " else value
 
 
 def _zoned(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
-Instant = Annotated[datetime | None, BeforeValidator(_forgiving), AfterValidator(_zoned)]
+Instant = Annotated[datetime | None, BeforeValidator(_written), AfterValidator(_zoned)]
 
 
 class JobQuery(BaseModel):

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
 
 from maestro.schedule.model import Schedule
@@ -42,10 +42,10 @@ class NewSchedule(_ScheduleFields):
         }
     )
 
-    automation_id: int = Field(description="What to run.")
+    automation_id: body.Whole = Field(description="What to run.")
     cron_expression: str = Field(description="Five fields, or @hourly, @daily, @weekly, @monthly, @yearly.")
     parameters: Object | None = Field(None, description="They go over the automation's defaults.")
-    is_enabled: bool | None = Field(None, description="Absent: true.")
+    is_enabled: StrictBool | None = Field(None, description="Absent: true.")
     time_zone: str | None = Field(None, description="IANA name; absent: the server's default.")
 
 
@@ -54,12 +54,12 @@ class ScheduleChange(_ScheduleFields):
 
     model_config = example({"cronExpression": "0 8 * * 1-5", "isEnabled": True})
 
-    automation_id: int | None = Field(None, description="What to run.")
+    automation_id: body.Whole | None = Field(None, description="What to run.")
     cron_expression: str | None = Field(
         None, description="Five fields, or @hourly, @daily, @weekly, @monthly, @yearly."
     )
     parameters: Object | None = Field(None, description="Replaces the parameters there are.")
-    is_enabled: bool | None = Field(None, description="Nothing runs while it is not.")
+    is_enabled: StrictBool | None = Field(None, description="Nothing runs while it is not.")
     time_zone: str | None = Field(None, description="IANA name.")
 
 

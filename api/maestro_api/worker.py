@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, TypeAdapter, ValidationError
 
 from maestro import jsontext
 from maestro.errors import BadInput
@@ -43,8 +43,8 @@ class LineIn(body.Input):
 
     level: Level
     message: str = Field(description="Any text; what can't be stored of it is made visible.")
-    actionable: bool = Field(False, description="Somebody has to do something about it.")
-    seq: int | None = Field(
+    actionable: StrictBool | None = Field(None, description="Somebody has to do something about it.")
+    seq: body.Whole | None = Field(
         None,
         ge=0,
         le=2**63 - 1,
@@ -85,7 +85,7 @@ class HeartbeatIn(body.Input):
 
     model_config = example({"progress": 0.25, "message": "page 1 of 4"})
 
-    progress: float | None = Field(None, ge=0, le=1, description="From 0 to 1.")
+    progress: float | None = Field(None, ge=0, le=1, strict=True, description="From 0 to 1.")
     message: str | None = Field(None, max_length=1024, description="What the bot is doing.")
 
 
@@ -230,7 +230,8 @@ async def log(id: UUID, line: Line, workers: Workers, token: AttemptToken = None
     responses=documented(400, 404, 409, 413),
     openapi_extra={
         "requestBody": {
-            "required": True,
+            "required": False,
+            "description": "An array, or one object a line; nothing at all is no lines.",
             "content": {
                 "application/json": {
                     "schema": {
@@ -308,7 +309,9 @@ async def release(id: UUID, workers: Workers, token: AttemptToken = None) -> Jso
 
 
 def _new_line(job_id: UUID, line: LineIn, token: str | None) -> NewLine:
-    return NewLine(job_id, line.level, line.message, line.actionable, line.seq, token, line.timestamp)
+    return NewLine(
+        job_id, line.level, line.message, line.actionable or False, line.seq, token, line.timestamp
+    )
 
 
 def _lines(sent: bytes) -> list[LineIn]:

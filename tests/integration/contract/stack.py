@@ -14,8 +14,8 @@ import pika
 import psycopg
 import requests
 
-from integration.api.service import Service, eventually
-from integration.servers import Broker, free_port, wait_for
+from integration.api.service import Service, eventually, serve
+from integration.servers import Broker, Database, database_of, free_port, vhost_of, wait_for
 
 DEAD_LETTERED = {"x-dead-letter-exchange": "maestro.dlx"}
 """What existing bots declare their queues with."""
@@ -103,3 +103,16 @@ def dispatching(database_uri: str, amqp_url: str) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+
+
+@contextmanager
+def standing(database: Database, broker: Broker, template: str) -> Iterator[Stack]:
+    """A stack with nothing in it, until the block ends."""
+    with (
+        database_of(database, template) as database_uri,
+        vhost_of(broker) as vhost,
+        dispatching(database_uri, vhost.amqp_url),
+        serve(database_uri, vhost.amqp_url) as service,
+    ):
+        eventually(lambda: service.session.get(f"{service.root}/readyz").json()["broker"] == "ok", 30)
+        yield Stack(service, vhost, database_uri)
