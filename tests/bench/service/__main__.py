@@ -41,7 +41,7 @@ class Run:
         shared = (servers, self._driver, self.record, folder)
         self._maestro = Maestro(*shared, stack.enter_context(servers.template()))
         self._few = stack.enter_context(self._maestro.history(FEW_JOBS))
-        self._many = stack.enter_context(self._maestro.history(chosen.jobs))
+        self._many = stack.enter_context(self._maestro.history(MANY_JOBS))
         self._celery, self._procrastinate = Celery(*shared), Procrastinate(*shared)
 
     def round(self, number: int) -> None:
@@ -135,7 +135,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each figure's measured window")
-    parser.add_argument("--jobs", type=int, default=MANY_JOBS, help="in the larger database")
     parser.add_argument("--output", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     return parser.parse_args()
 
