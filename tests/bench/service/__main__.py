@@ -6,6 +6,7 @@ No figure is judged; a scenario that could not be run, or whose calls failed, ma
 import argparse
 import secrets
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,8 @@ class Run:
 
 def main() -> int:
     chosen = _arguments()
+    # Told to end, it still ends the processes and containers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     busy, began = host.busy_cores(_IDLE_SECONDS), time.monotonic()
     print(f"{busy:.2f} of {host.CORES} cores are busy before it begins", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="maestro-bench-"))
