@@ -69,10 +69,11 @@ e2e: venv install ## tests against Maestro on the cluster
 
 bench: bench-service bench-cluster ## both below
 
+# BENCH_FLAGS, such as "--rounds 1 --seconds 2 --output /tmp/benchmarks.md", tries it out.
 bench-service: images ## measure the service on loopback beside Celery and procrastinate: docs/benchmarks.md
 	@$(KIND)/venv.sh make $(BENCH_LOCK)
 	@tests/bench/driver.sh make
-	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench.service --driver "$$(tests/bench/driver.sh path)"
+	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench.service --driver "$$(tests/bench/driver.sh path)" $(BENCH_FLAGS)
 
 bench-cluster: venv install ## measure the main path on the cluster
 	PYTHONPATH=tests $(VENV)/bin/python -m bench.cluster

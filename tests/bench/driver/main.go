@@ -86,7 +86,7 @@ func parse(arguments []string) options {
 	flags.StringVar(&o.body, "body", `{"month":"2026-11"}`, "call, batch: the body of a POST")
 	flags.IntVar(&o.expect, "expect", 200, "call, batch: the status that is no error")
 	flags.IntVar(&o.size, "size", 1, "lines, or jobs, a call")
-	flags.StringVar(&o.filter, "filter", "", "pages: the filters of the list, as a query without &")
+	flags.StringVar(&o.filter, "filter", "", "pages: the filters of the list, as in a query")
 	flags.IntVar(&o.days, "days", 30, "pages: how far back the jobs go")
 	flags.IntVar(&o.jobs, "jobs", 50, "readers: running jobs that they read")
 	flags.DurationVar(&o.interval, "interval", time.Second, "readers: between two lines of a job; 0 writes none")

@@ -6,6 +6,7 @@ No figure is judged; a scenario that could not be run, or whose calls failed, ma
 import argparse
 import secrets
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -41,7 +42,7 @@ class Run:
         shared = (servers, self._driver, self.record, folder)
         self._maestro = Maestro(*shared, stack.enter_context(servers.template()))
         self._few = stack.enter_context(self._maestro.history(FEW_JOBS))
-        self._many = stack.enter_context(self._maestro.history(chosen.jobs))
+        self._many = stack.enter_context(self._maestro.history(MANY_JOBS))
         self._celery, self._procrastinate = Celery(*shared), Procrastinate(*shared)
 
     def round(self, number: int) -> None:
@@ -78,6 +79,8 @@ class Run:
 
 def main() -> int:
     chosen = _arguments()
+    # Told to end, it still ends the processes and containers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     busy, began = host.busy_cores(_IDLE_SECONDS), time.monotonic()
     print(f"{busy:.2f} of {host.CORES} cores are busy before it begins", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="maestro-bench-"))
@@ -135,7 +138,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each figure's measured window")
-    parser.add_argument("--jobs", type=int, default=MANY_JOBS, help="in the larger database")
     parser.add_argument("--output", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +38,6 @@ from maestro.db import Statements
 
 _sql = Statements("bench.service")
 _QUEUE_ARGUMENTS = {"x-dead-letter-exchange": "maestro.dlx"}
-_DISPATCHER = "bench-dispatcher"
 _PUBLISHED_SECONDS = 60
 
 
@@ -117,8 +117,8 @@ class Maestro:
                 "body": BODY,
             }
             report, load = self._load("call", service, clients=1, **call)
-            self._record.add("execute_lone", MAESTRO, report["rate"], load)
-            self._record.add("execute_lone_p50", MAESTRO, report["p50"])
+            self._record.add("enqueue", MAESTRO, report["rate"])
+            self._record.add("execute_lone_p50", MAESTRO, report["p50"], load)
             report, load = self._load("call", service, clients=CLIENTS, **call)
             self._record.add("execute", MAESTRO, report["rate"], load)
             self._record.add("execute_published", MAESTRO, _published_after(service))
@@ -180,6 +180,7 @@ class Maestro:
             "pages_automation": f"automation_id={automation_id}",
             "pages_status": "status=failed",
             "pages_user": "user_id=user-7",
+            "pages_automation_user": f"automation_id={automation_id}&user_id=user-7",
         }
         for row, chosen in filters.items():
             with self._record.attempt(row):
@@ -202,7 +203,7 @@ class Maestro:
             if report["lines"]:
                 self._record.add(row, MAESTRO, report["p99"], load)
             sent = self._servers.statements(*report["window"])
-            writing, others = statements.split(each for each in sent if each.client != _DISPATCHER)
+            writing, others = statements.split(each for each in sent if each.client != "dispatcher")
             self._record.add(f"{row}_sql", MAESTRO, others / report["seconds"])
             self._record.add(f"{row}_sql_writes", MAESTRO, writing / report["seconds"])
 
@@ -240,26 +241,21 @@ class Maestro:
             asyncio.run(_declare(amqp_url, [f"bench.{name}" for name in automations]))
             port, health_port = free_port(), free_port()
             environment = self._environment(database_uri, amqp_url, port, health_port)
-            url, bearer = f"http://127.0.0.1:{port}", f"Bearer {self._driver.token}"
-            api = stack.enter_context(
-                running(
-                    "api",
-                    [sys.executable, "-m", "maestro_api"],
-                    environment | {"PGAPPNAME": "bench-api"},
-                    self._folder,
-                    answers(f"{url}/api/v1/jobs?limit=1", {"Authorization": bearer}),
-                )
-            )
+            bearer = {"Authorization": f"Bearer {self._driver.token}"}
+            ready = answers(f"http://127.0.0.1:{port}/api/v1/jobs?limit=1", bearer)
+            api = stack.enter_context(self._process("api", ["maestro_api"], environment, ready))
+            ready = answers(f"http://127.0.0.1:{health_port}/healthz")
             dispatcher = stack.enter_context(
-                running(
-                    "dispatcher",
-                    [sys.executable, "-m", "maestro.cli", "dispatcher"],
-                    environment | {"PGAPPNAME": _DISPATCHER},
-                    self._folder,
-                    answers(f"http://127.0.0.1:{health_port}/healthz"),
-                )
+                self._process("dispatcher", ["maestro.cli", "dispatcher"], environment, ready)
             )
             yield Service(port, (api.pid, dispatcher.pid), database_uri, amqp_url, ids)
+
+    def _process(
+        self, name: str, module: Sequence[str], environment: dict[str, str], ready: Callable[[], bool]
+    ) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Its statements bear its name, its metrics are served as in production."""
+        own = {"PGAPPNAME": name, "MAESTRO_METRICS_PORT": str(free_port())}
+        return running(name, [sys.executable, "-m", *module], environment | own, self._folder, ready)
 
     def _environment(self, database_uri: str, amqp_url: str, port: int, health_port: int) -> dict[str, str]:
         return {

@@ -9,6 +9,7 @@ from bench.service.measured import ScenarioFailed
 _INTERVAL = 0.025
 _FIRST_SECONDS = 30
 _SETTLING_SECONDS = 0.5
+_WARM_UP_SECONDS = 2
 
 
 def send_paced(send: Callable[[int], object], seconds: float, noted: Path) -> None:
@@ -29,9 +30,9 @@ def send_paced(send: Callable[[int], object], seconds: float, noted: Path) -> No
 
 
 def completed_a_second(count: Callable[[], int], seconds: float) -> float:
-    """Jobs a second, from half a second after the first one on. Raises ScenarioFailed when they run out."""
+    """Jobs a second, from two seconds after the first one on. Raises ScenarioFailed when they run out."""
     _await(count, "no job was done")
-    time.sleep(_SETTLING_SECONDS)
+    time.sleep(_WARM_UP_SECONDS)
     before, began = count(), time.perf_counter()
     time.sleep(seconds)
     done, elapsed = count() - before, time.perf_counter() - began

@@ -1,6 +1,5 @@
 """Celery and procrastinate as they are measured, on the same servers."""
 
-import json
 import os
 import subprocess
 import sys
@@ -46,9 +45,7 @@ class Peer(ABC):
             self._latency(place)
 
     def _enqueue(self, place: "Place") -> None:
-        burst = json.loads(self._enqueuer(place, "burst"))
-        self._record.add("execute_lone", self.name, burst["rate"])
-        self._record.add("execute_lone_p50", self.name, burst["p50"])
+        self._record.add("enqueue", self.name, float(self._enqueuer(place, "burst")))
 
     def _over_http(self, place: "Place") -> None:
         """By a route of a FastAPI application as plain as can be, in one uvicorn process as Maestro's api."""
@@ -67,8 +64,10 @@ class Peer(ABC):
             self._load_web(port, [web.pid])
 
     def _load_web(self, port: int, pids: Sequence[int]) -> None:
-        call = {"method": "POST", "path": "/execute", "body": BODY, "expect": 202, "clients": CLIENTS}
-        report, load = self._driver.run("call", port, pids, **call)
+        call = {"method": "POST", "path": "/execute", "body": BODY, "expect": 202}
+        report, load = self._driver.run("call", port, pids, clients=1, **call)
+        self._record.add("execute_lone_p50", self.name, report["p50"], load)
+        report, load = self._driver.run("call", port, pids, clients=CLIENTS, **call)
         self._record.add("execute", self.name, report["rate"], load)
 
     def _no_op(self, place: "Place") -> None:

@@ -39,7 +39,7 @@ SELECT overlay(uuid7_floor(created_at)::text PLACING substr(md5(n::text), 1, 12)
            WHEN 'failed' THEN jsonb_build_object('error', 'the portal did not answer', 'error_class',
                (ARRAY['PORTAL_DOWN', 'CAPTCHA_FAILED', 'RATE_LIMITED', 'CREDENTIAL_INVALID'])[n %% 4 + 1])
        END,
-       CASE WHEN n %% 5 > 0 THEN 'user-' || n %% 40 END,
+       CASE WHEN n %% 5 > 0 THEN 'user-' || abs(hashint4(n * 7)) %% 40 END,
        CASE WHEN n %% 5 = 0 THEN place END,
        CASE WHEN n %% 5 = 0 THEN created_at END,
        CASE status WHEN 'pending' THEN 0 ELSE 1 END,

@@ -86,7 +86,7 @@ def _ratio(row: Row, figures: Mapping[str, list[float]]) -> str:
 def _failures(record: Record) -> str:
     if not record.failures:
         return ""
-    each = "\n".join(f"- {failure}" for failure in record.failures)
+    each = "\n".join(f"- {failure}" for failure in dict.fromkeys(record.failures))
     return f"**These failed, and what they would have measured is missing:**\n\n{each}\n"
 
 

@@ -35,8 +35,8 @@ _STREAM = f"{READERS} SSE readers on {READ_JOBS} jobs"
 ROWS = [
     Row("execute", f"execute, {CLIENTS} clients", "jobs/s", 2400),
     Row("execute_published", "… from the last reply until the broker had confirmed all", "s"),
-    Row("execute_lone", "execute, a lone client", "jobs/s"),
     Row("execute_lone_p50", "execute, a lone client: p50", "ms", 3),
+    Row("enqueue", "one process that enqueues one job after the other", "jobs/s"),
     Row("execute_batch", f"execute/batch, {BATCH} jobs a call, {CLIENTS} clients", "jobs/s"),
     Row("execute_batch_published", "… from the last reply until the broker had confirmed all", "s"),
     Row("lifecycle", f"lifecycle with 10 single log lines, 13 calls a job, {CLIENTS} clients", "jobs/s", 220),
@@ -51,6 +51,7 @@ ROWS = [
     Row("pages_automation", f"{_PAGE}, of one automation: p99", "ms", 10),
     Row("pages_status", f"{_PAGE}, of the failed ones: p99", "ms", 10),
     Row("pages_user", f"{_PAGE}, of one user: p99", "ms", 10),
+    Row("pages_automation_user", f"{_PAGE}, of one automation and user: p99", "ms", 10),
     *(Row(path, f"GET /{path}, {MANY_JOBS:,} jobs: p99", "ms", 50) for path in STATISTICS),
     Row("metrics_first", "the first call of each of these after the api started", "ms"),
     Row("live", f"{_STREAM}, lines of all jobs at once: line to reader p99", "ms", 250),
