@@ -40,6 +40,7 @@ class Live:
         self._readers: set[Reader] = set()
         self._open = 0
         self._closed = False
+        self._recheck_seconds = _RECHECK_SECONDS
         self._histories = asyncio.Semaphore(_HISTORIES_AT_ONCE)
         # Jobs to look at, in the order in which they changed.
         self._changed: dict[UUID, None] = {}
@@ -138,7 +139,7 @@ class Live:
 
     async def _keep_rechecking(self) -> NoReturn:
         while True:
-            await asyncio.sleep(_RECHECK_SECONDS)
+            await asyncio.sleep(self._recheck_seconds)
             self._recheck()
 
     async def _keep_looking(self) -> NoReturn:
