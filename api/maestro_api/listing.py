@@ -32,8 +32,8 @@ class JobPageOut(BaseModel):
 
     items: list[JobOut] = Field(description="The newest first.")
     total: int = Field(
-        description="How many match in all: exact, at most a second old. On pages behind a cursor: as it was "
-        "when the walk began, without a cursor.",
+        description="How many match in all: exact, counted within the last second. On pages behind a cursor: "
+        "as it was when the walk began, without a cursor.",
         examples=[1234],
     )
     limit: int = Field(description="The most there can be in items.", examples=[50])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -54,9 +55,10 @@ class _Flight(Generic[T]):
 
 
 class Recent(Generic[T]):
-    """`found = await recent.answer(key, query)`: from a query begun at most `seconds` ago, or under way.
+    """`found = await recent.answer(key, query)`: found at most `seconds` ago, or by a query under way.
 
-    Holds the answers for `most` keys.
+    The time counts from the end of a query, so that one that takes longer than that does not follow itself
+    without a pause. Holds the answers for `most` keys.
     """
 
     def __init__(self, seconds: float, most: int = 100) -> None:
@@ -70,9 +72,9 @@ class Recent(Generic[T]):
         Raises what it raises; who asks later begins anew.
         """
         held = self._held.get(key)
-        if held is None or (held.task.done() and monotonic() >= held.began + self._seconds):
+        if held is None or monotonic() >= held.until:
             self._held.pop(key, None)
-            held = self._held[key] = _Held(monotonic(), asyncio.ensure_future(query()))
+            held = self._held[key] = _Held(asyncio.ensure_future(query()))
             held.task.add_done_callback(lambda task: self._ended(key, task))
             while len(self._held) > self._most:
                 del self._held[next(iter(self._held))]
@@ -80,14 +82,17 @@ class Recent(Generic[T]):
 
     def _ended(self, key: Hashable, task: asyncio.Future[T]) -> None:
         failed = task.cancelled() or task.exception() is not None
-        if failed and (held := self._held.get(key)) and held.task is task:
+        if (held := self._held.get(key)) is None or held.task is not task:
+            return
+        held.until = monotonic() + self._seconds
+        if failed:
             del self._held[key]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held(Generic[T]):
-    began: float
     task: asyncio.Future[T]
+    until: float = inf
 
 
 def _look(task: asyncio.Future[T]) -> None:

@@ -12,7 +12,7 @@ from maestro_api.cursor import Cursor
 from maestro_api.shared import Recent, Shared
 
 FRESH_SECONDS = 1.0
-"""How old a total may be. It counts whatever matches, which takes a while where that is a million jobs."""
+"""How long a total is good for. Counting takes a while where a million jobs match."""
 
 COUNTS_AT_ONCE = 2
 """Totals counted at the same time; a crowd of lists shall not take every connection of the pool."""
