@@ -4,14 +4,16 @@ export MAESTRO_CACHE := $(CACHE)
 export PATH := $(PATH):$(CACHE)/bin
 VENV = $(shell tests/kind/venv.sh path)
 KIND := tests/kind
+BENCH_LOCK := requirements-bench.lock
+BENCH_VENV = $(shell tests/kind/venv.sh path $(BENCH_LOCK))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help up down install cluster tools images image token worker-key amqp-url venv lock generate \
-        test lint types layers unit integration e2e bench clean-cache
+        test lint types layers unit integration e2e bench bench-service bench-cluster clean-cache
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## a cluster with Maestro on it and a first bot run; needs nothing but this machine
 	@$(KIND)/up.sh
@@ -65,7 +67,15 @@ integration: venv images ## tests against a real PostgreSQL and RabbitMQ
 e2e: venv install ## tests against Maestro on the cluster
 	$(VENV)/bin/pytest tests/e2e
 
-bench: venv install ## measure the main path on the cluster
+bench: bench-service bench-cluster ## both below
+
+# BENCH_FLAGS, such as "--rounds 1 --seconds 2 --output /tmp/benchmarks.md", tries it out.
+bench-service: images ## measure the service on loopback beside Celery and procrastinate: docs/benchmarks.md
+	@$(KIND)/venv.sh make $(BENCH_LOCK)
+	@tests/bench/driver.sh make
+	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench.service --driver "$$(tests/bench/driver.sh path)" $(BENCH_FLAGS)
+
+bench-cluster: venv install ## measure the main path on the cluster
 	PYTHONPATH=tests $(VENV)/bin/python -m bench.cluster
 
 generate: tools ## copy the CRDs into the chart, render manifests/install.yaml
@@ -74,8 +84,11 @@ generate: tools ## copy the CRDs into the chart, render manifests/install.yaml
 lock: venv ## pin the dependencies again, with hashes
 	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --extra api --extra operator --extra worker --extra bots \
 	  --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements.lock
-	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --all-extras --constraint requirements.lock \
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --extra api --extra operator --extra worker --extra bots \
+	  --extra dev --constraint requirements.lock \
 	  --generate-hashes --universal --python-version 3.11 --no-header --output-file requirements-dev.lock
+	$(VENV)/bin/uv pip compile pyproject.toml --quiet --upgrade --extra api --extra bench --constraint requirements.lock \
+	  --generate-hashes --universal --python-version 3.11 --no-header --output-file $(BENCH_LOCK)
 
 venv: ## Python's packages; prints where
 	@$(KIND)/venv.sh make

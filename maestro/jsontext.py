@@ -41,6 +41,21 @@ def dump(value: Any) -> str:
         raise BadInput(_TOO_DEEP) from None
 
 
+def canonical(value: Any) -> bytes:
+    """`value` as JSON whose bytes are the same whatever order its objects' names came in.
+
+    Raises BadInput when it is nested too deeply.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        pass
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+    except RecursionError:
+        raise BadInput(_TOO_DEEP) from None
+
+
 def storable(text: str) -> str:
     """`text` as PostgreSQL can keep it: NUL becomes ␀, a lone surrogate the replacement character."""
     return _SURROGATE.sub("\ufffd", text.replace("\x00", "\u2400"))

@@ -119,7 +119,7 @@ DISPATCHER_LAG = _gauge(
 )
 RESCUES = _counter(
     "maestro_rescues_total",
-    "Attempts ended for silence or for their time; pending, failed, canceled: the job's state now.",
+    "Attempts ended for their worker's silence or their time, by what became of the job.",
     "outcome",
 )
 STEP_SECONDS = _histogram("maestro_dispatcher_step_seconds", "What one step of a duty took.", "step")

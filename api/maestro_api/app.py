@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from pydantic.json_schema import models_json_schema
 from starlette.middleware import Middleware
 
 from maestro import metrics
@@ -18,6 +17,7 @@ from maestro.db import Pool, autocommit, note_pool, open_pool
 from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
+from maestro.schedule.cron import zone_of
 from maestro.settings import Settings
 from maestro_api import (
     automation,
@@ -27,15 +27,28 @@ from maestro_api import (
     health,
     job,
     listing,
+    openapi,
     prometheus,
     schedule,
+    statistics,
     stream,
+    why,
     worker,
 )
 from maestro_api.coalescer import Coalescer
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
-from maestro_api.services import Automations, Health, Jobs, Lists, Live, Schedules, Services, Workers
+from maestro_api.services import (
+    Automations,
+    Health,
+    Jobs,
+    Lists,
+    Live,
+    Schedules,
+    Services,
+    Statistics,
+    Workers,
+)
 from maestro_api.shortcut import Shortcut
 
 _BODIES = (
@@ -48,7 +61,7 @@ _BODIES = (
     worker.FinishIn,
     worker.HeartbeatIn,
 )
-_CONCEPTS = (health, prometheus, automation, listing, job, stream, schedule, worker)
+_CONCEPTS = (prometheus, automation, listing, job, stream, why, schedule, statistics, worker)
 HOT = (
     automation.execute,
     automation.execute_batch,
@@ -82,12 +95,15 @@ def create_app(settings: Settings, connect: Connect = Kube.connect) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
+        # Asked anew on each request otherwise.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     errors.install(app)
+    app.include_router(health.router)
     for concept in _CONCEPTS:
-        app.include_router(concept.router)
-    _describe(app)
+        app.include_router(concept.router, responses=errors.documented(*errors.COMMON))
+    openapi.describe(app, _BODIES)
     return app
 
 
@@ -109,8 +125,9 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
             Publisher(broker, settled=_settler(pool)) as publisher,
             Coalescer(pool, feed.changed) as coalescer,
             clock.beating(pool),
+            Statistics(pool, zone_of(settings.default_time_zone)) as statistics,
         ):
-            opened = _Opened(pool, publisher, coalescer, live)
+            opened = _Opened(pool, publisher, coalescer, live, statistics)
             app.state.services = _services(settings, connect, opened)
             registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note, live.note)
             app.state.registry = registry
@@ -135,10 +152,11 @@ class _Opened(NamedTuple):
     publisher: Publisher
     coalescer: Coalescer
     live: Live
+    statistics: Statistics
 
 
 def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services:
-    pool, publisher, coalescer, live = opened
+    pool, publisher, coalescer, live, statistics = opened
     definitions = Definitions(connect, settings.definitions_namespace)
     known = Known(coalescer)
     return Services(
@@ -148,62 +166,6 @@ def _services(settings: Settings, connect: Connect, opened: _Opened) -> Services
         live=live,
         lists=Lists(pool),
         schedules=Schedules(pool, definitions, settings),
+        statistics=statistics,
         workers=Workers(pool, publisher, coalescer),
     )
-
-
-def _describe(app: FastAPI) -> None:
-    """Complete what FastAPI derives: bodies we read ourselves, credentials, errors common to all."""
-    derive = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _completed(derive())
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-
-
-def _completed(described: dict[str, Any]) -> dict[str, Any]:
-    components = described["components"]
-    _, bodies = models_json_schema(
-        [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
-    )
-    components["schemas"] |= bodies["$defs"]
-    for unused in ("HTTPValidationError", "ValidationError"):
-        components["schemas"].pop(unused, None)
-    components["securitySchemes"] = {
-        "people": {"type": "http", "scheme": "bearer"},
-        "peopleOnStreams": {"type": "apiKey", "in": "query", "name": "token"},
-        "workers": {"type": "apiKey", "in": "header", "name": "X-Worker-API-Key"},
-    }
-    for path, operations in described["paths"].items():
-        for operation in operations.values():
-            _complete(path, operation)
-    return described
-
-
-def _complete(path: str, operation: dict[str, Any]) -> None:
-    replies = operation["responses"]
-    # FastAPI announces 422 wherever there is a parameter; ours are refused with 400.
-    if "HTTPValidationError" in str(replies.get("422")):
-        del replies["422"]
-    if path in gate.OPEN:
-        return
-    operation["security"] = [{who: []} for who in _callers(path)]
-    replies["401"] = _error_reply("Credentials are missing or wrong.")
-    replies["500"] = _error_reply("Something went wrong here.")
-    replies["503"] = _error_reply("A dependency is away; try again after Retry-After seconds.") | {
-        "headers": {"Retry-After": {"schema": {"type": "integer"}}}
-    }
-
-
-def _callers(path: str) -> tuple[str, ...]:
-    if path.startswith(f"{gate.API}/worker/"):
-        return ("workers",)
-    return ("people", "peopleOnStreams") if gate.is_stream(path) else ("people",)
-
-
-def _error_reply(description: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/ErrorOut"}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -4,19 +4,21 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from maestro import jsontext
 from maestro.automation.model import Automation
+from maestro.automation.schema import json_schema
 from maestro.broker.queues import name_flaw
 from maestro.errors import BadInput
 from maestro_api import body
-from maestro_api.dependencies import Automations, Force, Id, Jobs
+from maestro_api.dependencies import Automations, Caller, Force, Id, Idempotency, Jobs
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.job import JobOut, job_json
-from maestro_api.reply import Json
+from maestro_api.openapi import Like, example
+from maestro_api.reply import Json, passed_through
 
 router = APIRouter(prefix=f"{API}/automations", tags=["automations"])
 
@@ -29,13 +31,15 @@ Object = dict[str, Any]
 class ParameterEntry(body.Input):
     """One parameter of an automation's form."""
 
-    name: str = Field(min_length=1, max_length=128)
-    label: str | None = None
-    type: Literal["text", "date", "number", "select", "boolean", "list"]
-    required: bool | None = None
+    name: str = Field(min_length=1, max_length=128, description="Its key in the parameters object.")
+    label: str | None = Field(None, description="What the form calls it.")
+    type: Literal["text", "date", "number", "select", "boolean", "list"] = Field(
+        description="What its value has to be. A date is written dd/mm/yyyy or yyyy-mm-dd."
+    )
+    required: StrictBool | None = Field(None, description="Whether execute refuses to go without it.")
     options: list[str] | None = Field(None, description="What a select offers.")
-    item_type: Literal["text", "number"] | None = Field(None, description="What a list holds.")
-    placeholder: str | None = None
+    item_type: Literal["text", "number"] | None = Field(None, description="What a list holds; absent: text.")
+    placeholder: str | None = Field(None, description="What the form shows while it is empty.")
 
 
 ErrorClass = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
@@ -44,42 +48,66 @@ ErrorClass = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]{0,63}$")]
 class RetryRule(body.Input):
     """What becomes of a job that failed with one of these error classes."""
 
-    error_classes: list[ErrorClass] = Field(min_length=1, max_length=32)
-    action: Literal["Retry", "Fail", "Suspend"]
+    error_classes: list[ErrorClass] = Field(
+        min_length=1, max_length=32, description="The `error_class` of the job's result is one of these."
+    )
+    action: Literal["Retry", "Fail", "Suspend"] = Field(
+        description="Try again, let it fail, or let it fail and pause the automation."
+    )
 
 
 class RetryPolicy(body.Input):
     """When a job is tried again; what is left out has its default."""
 
-    max_attempts: int = Field(3, ge=1, le=100, strict=True)
-    backoff_seconds: int = Field(10, ge=0, le=86_400, strict=True)
-    backoff_factor: float = Field(2, ge=1, le=10, strict=True)
-    rules: list[RetryRule] = Field([], max_length=32, description="The first that names the class decides.")
+    max_attempts: body.Whole = Field(
+        3, ge=1, le=100, description="How often a job is started, the first time included."
+    )
+    backoff_seconds: body.Whole = Field(
+        10, ge=0, le=86_400, description="From a failure to the second attempt."
+    )
+    backoff_factor: float = Field(
+        2, ge=1, le=10, strict=True, description="How much longer each further pause is."
+    )
+    rules: list[RetryRule] = Field(
+        [],
+        max_length=32,
+        description="The first that names the class decides. Without one only WORKER_LOST is tried again.",
+    )
+
+
+_POLICY = {
+    "maxAttempts": 3,
+    "backoffSeconds": 10,
+    "backoffFactor": 2,
+    "rules": [{"errorClasses": ["PORTAL_DOWN"], "action": "Retry"}],
+}
+_FORM = [
+    {"name": "month", "label": "Month", "type": "text", "required": True, "placeholder": "2026-11"},
+    {"name": "kinds", "label": "Kinds", "type": "list", "itemType": "text"},
+]
 
 
 class _AutomationFields(body.Input):
-    priority: int | None = Field(
+    priority: body.Whole | None = Field(
         None,
         ge=0,
         le=9,
-        strict=True,
         description="Higher ones first among those that wait for maxConcurrency.",
     )
-    max_concurrency: int | None = Field(
-        None, ge=1, le=10_000, strict=True, description="How many of its jobs run at once."
+    max_concurrency: body.Whole | None = Field(
+        None, ge=1, le=10_000, description="How many of its jobs run at once."
     )
-    start_deadline_seconds: int | None = Field(
-        None, ge=1, le=31_536_000, strict=True, description="A job not started by then fails: JOB_TIMEOUT."
+    start_deadline_seconds: body.Whole | None = Field(
+        None, ge=1, le=31_536_000, description="A job not started by then fails: JOB_TIMEOUT."
     )
-    timeout_seconds: int | None = Field(
+    timeout_seconds: body.Whole | None = Field(
         None,
         ge=1,
         le=2_592_000,
-        strict=True,
         description="A longer attempt is stopped: JOB_TIMEOUT.",
     )
-    heartbeat_timeout_seconds: int | None = Field(
-        None, ge=10, le=86_400, strict=True, description="A worker silent for so long is lost."
+    heartbeat_timeout_seconds: body.Whole | None = Field(
+        None, ge=10, le=86_400, description="A worker silent for so long is lost."
     )
     retry_policy: RetryPolicy | None = Field(None, description="Replaces the one there is.")
 
@@ -119,33 +147,46 @@ class _AutomationFields(body.Input):
 class NewAutomation(_AutomationFields):
     """An automation to create."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"name": "Invoices of the month", "scriptPath": "bots/invoices.py"}}
+    model_config = example(
+        {
+            "name": "Invoices of the month",
+            "description": "Fetches the invoices of all companies.",
+            "scriptPath": "bots/invoices.py",
+            "queueName": "invoices",
+            "parameterSchema": _FORM,
+            "defaultParams": {"kinds": ["nfe"]},
+        }
     )
 
     name: str = Field(min_length=1, max_length=255, description="Unique in its namespace.")
     script_path: str = Field(description="Passed to the worker as it is.")
-    description: str | None = None
+    description: str | None = Field(None, description="For people.")
     queue_name: str | None = Field(None, description="Absent: automation_jobs. Never changes afterwards.")
-    parameter_schema: list[ParameterEntry] | None = Field(None, max_length=64)
+    parameter_schema: list[ParameterEntry] | None = Field(
+        None, max_length=64, description="Its form, which execute checks parameters against."
+    )
     default_params: Object | None = Field(None, description="Merged under the parameters of each execute.")
 
 
 class AutomationChange(_AutomationFields):
     """The fields to change; absent and null ones stay as they are."""
 
-    name: str | None = Field(None, min_length=1, max_length=255)
-    script_path: str | None = None
-    description: str | None = None
+    model_config = example({"description": "Fetches the invoices of all companies.", "maxConcurrency": 2})
+
+    name: str | None = Field(None, min_length=1, max_length=255, description="Unique in its namespace.")
+    script_path: str | None = Field(None, description="Passed to the worker as it is.")
+    description: str | None = Field(None, description="For people.")
     queue_name: str | None = Field(None, description="Only its present value: a queue never changes.")
-    parameter_schema: list[ParameterEntry] | None = Field(None, max_length=64)
-    default_params: Object | None = None
+    parameter_schema: list[ParameterEntry] | None = Field(
+        None, max_length=64, description="Replaces the form there is."
+    )
+    default_params: Object | None = Field(None, description="Replaces the defaults there are.")
 
 
 class Pause(body.Input):
     """Why an automation is paused."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"reason": "The portal is down until Monday."}})
+    model_config = example({"reason": "The portal is down until Monday."})
 
     reason: str | None = Field(None, max_length=500, description="For people; shown until it is resumed.")
 
@@ -158,27 +199,56 @@ class Pause(body.Input):
 class AutomationOut(BaseModel):
     """An automation and the custom resource it is."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True) | example(
+        {
+            "id": 7,
+            "name": "Invoices of the month",
+            "description": "Fetches the invoices of all companies.",
+            "scriptPath": "bots/invoices.py",
+            "queueName": "invoices",
+            "defaultParams": {"kinds": ["nfe"]},
+            "parameterSchema": _FORM,
+            "priority": 0,
+            "maxConcurrency": 2,
+            "startDeadlineSeconds": None,
+            "timeoutSeconds": 3600,
+            "heartbeatTimeoutSeconds": 300,
+            "retryPolicy": _POLICY,
+            "suspended": False,
+            "suspendedReason": None,
+            "suspendedMessage": None,
+            "createdAt": "2026-11-23T08:00:00.123456Z",
+            "updatedAt": "2026-11-23T08:00:00.123456Z",
+            "namespace": "maestro-bots",
+            "resourceName": "invoices-of-the-month-x7k2q",
+        }
+    )
 
-    id: int
-    name: str
-    description: str
-    script_path: str
+    id: int = Field(description="Its number, the same whatever becomes of it.")
+    name: str = Field(description="Unique in its namespace.")
+    description: str = Field(description="For people; empty when there is none.")
+    script_path: str = Field(description="Passed to the worker as it is.")
     queue_name: str = Field(description="The queue in force.")
-    default_params: Object | None
-    parameter_schema: list[Object] | None
-    priority: int
-    max_concurrency: int | None
-    start_deadline_seconds: int | None
-    timeout_seconds: int | None
-    heartbeat_timeout_seconds: int
-    retry_policy: Object
+    default_params: Object | None = Field(description="Merged under the parameters of each execute.")
+    parameter_schema: list[Annotated[Object, Like(ParameterEntry)]] | None = Field(
+        description="Its form, which execute checks parameters against."
+    )
+    priority: int = Field(description="0 to 9; higher ones first among those that wait for maxConcurrency.")
+    max_concurrency: int | None = Field(description="How many of its jobs run at once; null: any number.")
+    start_deadline_seconds: int | None = Field(
+        description="A job not started by then fails: JOB_TIMEOUT. Null: it waits for ever."
+    )
+    timeout_seconds: int | None = Field(
+        description="A longer attempt is stopped: JOB_TIMEOUT. Null: it may take any time."
+    )
+    heartbeat_timeout_seconds: int = Field(description="A worker silent for so long is lost.")
+    retry_policy: Annotated[Object, Like(RetryPolicy)] = Field(description="When a job is tried again.")
     suspended: bool = Field(description="By its spec or paused: nothing is published for it.")
     suspended_reason: str | None = Field(description="SpecSuspended, PausedByPerson or RetryRule.")
     suspended_message: str | None = Field(description="Why, and how to resume it.")
-    created_at: datetime
-    updated_at: datetime
-    namespace: str
+    created_at: datetime = Field(description="When it was made.")
+    updated_at: datetime = Field(description="When its definition last changed.")
+    namespace: str = Field(description="metadata.namespace of the custom resource.")
     resource_name: str = Field(description="metadata.name of the custom resource.")
 
     @classmethod
@@ -207,6 +277,21 @@ class AutomationOut(BaseModel):
             resource_name=automation.name,
         )
 
+
+class SchemaJson(Json):
+    """A JSON Schema."""
+
+    media_type = "application/schema+json"
+
+
+_SCHEMA_EXAMPLE = json_schema(
+    "Invoices of the month",
+    [
+        {"name": "month", "label": "Month", "type": "text", "required": True, "placeholder": "2026-11"},
+        {"name": "kind", "label": "Kind", "type": "select", "options": ["NF-e", "NFS-e"]},
+    ],
+    {"kind": "NF-e"},
+)
 
 NewAutomationBody = Annotated[NewAutomation, Depends(body.read_as(NewAutomation))]
 AutomationChangeBody = Annotated[AutomationChange, Depends(body.read_as(AutomationChange))]
@@ -251,7 +336,12 @@ async def change_automation(
     return AutomationOut.of(await automations.change(id, change.spec(), force=force))
 
 
-@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_description="It is gone.",
+    responses=documented(400, 403, 404, 409),
+)
 async def delete_automation(id: Id, automations: Automations, force: Force = False) -> Response:  # noqa: A002
     """Deletes the custom resource. Pending jobs are canceled, running ones may finish, history stays."""
     await automations.delete(id, force=force)
@@ -274,6 +364,45 @@ async def resume_automation(id: Id, automations: Automations) -> AutomationOut: 
     return AutomationOut.of(await automations.resume(id))
 
 
+class LastParametersOut(BaseModel):
+    """What a caller's latest job of an automation ran with."""
+
+    parameters: Object | None = Field(
+        description="Null before the first one.", examples=[{"month": "2026-11"}]
+    )
+
+
+@router.get("/{id}/last-params", response_model=LastParametersOut, responses=documented(400, 404))
+async def last_parameters(id: Id, jobs: Jobs, caller: Caller) -> Json:  # noqa: A002
+    """What this caller's latest job ran with, defaults included: to fill in the form again."""
+    return Json({"parameters": passed_through(await jobs.last_parameters(id, caller))})
+
+
+@router.get(
+    "/{id}/parameters.schema.json",
+    responses={
+        200: {
+            "description": "JSON Schema, draft 2020-12.",
+            "content": {
+                "application/schema+json": {"schema": {"type": "object"}, "example": _SCHEMA_EXAMPLE}
+            },
+        },
+        **documented(400, 404),
+    },
+    response_class=Response,  # SchemaJson's media type would become that of the errors too
+)
+async def parameters_schema(id: Id, automations: Automations) -> SchemaJson:  # noqa: A002
+    """The parameters that execute takes, as a JSON Schema: it accepts what execute does, and nothing else.
+
+    Labels are titles, placeholders examples. A parameter that has a default need not be given. Others than
+    those named pass.
+    """
+    automation = await automations.get(id)
+    return SchemaJson(
+        json_schema(automation.display_name, automation.parameter_schema, automation.default_params)
+    )
+
+
 @router.post(
     "/{id}/execute",
     status_code=202,
@@ -288,13 +417,19 @@ async def resume_automation(id: Id, automations: Automations) -> AutomationOut: 
         }
     },
 )
-async def execute(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
+async def execute(
+    id: Id,  # noqa: A002
+    request: Request,
+    jobs: Jobs,
+    caller: Caller,
+    key: Idempotency = None,
+) -> Json:
     """Accepts a job. It is committed before this answers, and published right after."""
     sent = await body.raw(request)
     parameters = jsontext.parse(sent) if sent else {}
     if not isinstance(parameters, dict):
         raise BadInput("The body is the parameters themselves: send a JSON object, or nothing.")
-    return Json(job_json(await jobs.execute(id, parameters)), 202)
+    return Json(job_json(await jobs.execute(id, parameters, caller, key)), 202)
 
 
 @router.post(
@@ -316,13 +451,13 @@ async def execute(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
         }
     },
 )
-async def execute_batch(id: Id, request: Request, jobs: Jobs) -> Json:  # noqa: A002
+async def execute_batch(id: Id, request: Request, jobs: Jobs, caller: Caller) -> Json:  # noqa: A002
     """Accepts up to 1,000 jobs in one commit, all or none.
 
     A refused field's name begins with the place of its parameters in the array, from 0.
     """
     given = _each_parameters(jsontext.parse(await body.raw(request)))
-    return Json([job_json(job) for job in await jobs.execute_batch(id, given)], 202)
+    return Json([job_json(job) for job in await jobs.execute_batch(id, given, caller)], 202)
 
 
 def _each_parameters(given: Any) -> list[Object]:

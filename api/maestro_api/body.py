@@ -5,18 +5,17 @@ parameters refuse both.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect
 
 from maestro import jsontext
 from maestro.errors import BadInput, TooLarge
 from maestro_api.errors import sentence
-
-_REF = "#/components/schemas/{model}"
+from maestro_api.openapi import reference
 
 
 class Input(BaseModel):
@@ -24,6 +23,15 @@ class Input(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
+
+def _number(value: object) -> object:
+    if isinstance(value, str | bool):
+        raise ValueError("must be a whole number, without quotes")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""An integer, written 7 or 7.0; pydantic would take "7" and true as well."""
 
 M = TypeVar("M", bound=Input)
 
@@ -81,6 +89,6 @@ def checked(model: type[M], value: Any) -> M:
 
 
 def described_by(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """What OpenAPI says of a route whose body is this model; the app adds the models to its components."""
-    schema = {"$ref": _REF.format(model=model.__name__)}
-    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+    """What OpenAPI says of a route whose body is this model."""
+    content = {"application/json": {"schema": reference(model)}}
+    return {"requestBody": {"required": required, "content": content}}

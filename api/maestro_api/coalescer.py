@@ -236,10 +236,18 @@ def _refuse(batch: Sequence[_Waiting[Call, Answer]], error: Exception) -> None:
 
 def _refusal(error: Exception) -> Exception:
     """What a call is told that fails even alone."""
-    if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in _DATA_CLASSES:
-        said = error.diag.message_primary or str(error)
-        return BadInput(f"The database can't keep this ({said}); send other values.")
-    return error
+    match error:
+        case UnicodeEncodeError():
+            said = "it is not storable text"
+        case psycopg.Error() if isinstance(error, psycopg.DataError) or _state(error)[:2] in _DATA_CLASSES:
+            said = error.diag.message_primary or str(error)
+        case _:
+            return error
+    return BadInput(f"The database can't keep this ({said}); send other values.")
+
+
+def _state(error: psycopg.Error) -> str:
+    return error.sqlstate or ""
 
 
 def answered(answer: Answer | MaestroError) -> Answer:

@@ -8,6 +8,7 @@ import hmac
 import logging
 import re
 import secrets
+from itertools import count
 from time import perf_counter
 from urllib.parse import parse_qs
 
@@ -24,10 +25,14 @@ crash_log = logging.getLogger(__name__)
 
 API = "/api/v1"
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs", f"{API}/health"})
+ADMIN = "admin"
+"""Who the static admin token stands for."""
 _WORKERS = f"{API}/worker/"
 _PROBES = frozenset({"/livez", "/readyz", f"{API}/health"})
 _STREAM = re.compile(rf"{API}/jobs/[^/]+/logs/stream")
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
+_PROCESS = secrets.token_hex(4)
+_numbers = count()
 
 
 class Gate:
@@ -83,6 +88,8 @@ class Gate:
                 raise Unauthorized("Send the worker key as X-Worker-API-Key.")
         elif not _same(_token(scope, headers), self._admin_token):
             raise Unauthorized("Send a valid token as Authorization: Bearer <token>.")
+        else:
+            scope["caller"] = ADMIN
 
 
 def is_stream(path: str) -> bool:
@@ -109,7 +116,10 @@ def _same(given: bytes, wanted: bytes) -> bool:
 
 
 def _request_id(given: bytes) -> str:
-    return given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    """The caller's, or one that no other request has: a random beginning for the process, and a number."""
+    if given and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 def _route(scope: Scope) -> str:

@@ -104,11 +104,12 @@ class Reader:
         """The job's, when the reader came."""
         self.left = False
         """Its client has gone."""
+        self.dismissed = False
+        self._limit: asyncio.Timeout | None = None
+        self._grace = 0.0
         self._hub, self._history, self._encode = hub, history, encode
         self._after = after
         self._woken = asyncio.Event()
-        self._dismissed = False
-        self._limit: asyncio.Timeout | None = None
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -161,15 +162,16 @@ class Reader:
 
     def dismiss(self) -> None:
         """This process can't go on serving it."""
-        self._dismissed = True
+        self.dismissed = True
         if self._limit is not None:
-            self._limit.reschedule(0)
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._grace)
 
     @asynccontextmanager
-    async def until_dismissed(self) -> AsyncIterator[None]:
-        """Raises TimeoutError in the block, wherever that waits, once the reader is dismissed."""
+    async def until_dismissed(self, grace: float = 0) -> AsyncIterator[None]:
+        """Raises TimeoutError in the block, wherever that waits, so many seconds after the dismissal."""
+        self._grace = grace
         try:
-            async with asyncio.timeout(0 if self._dismissed else None) as self._limit:
+            async with asyncio.timeout(grace if self.dismissed else None) as self._limit:
                 yield
         finally:
             self._limit = None

@@ -1,5 +1,6 @@
 """GET /jobs."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -23,42 +24,51 @@ router = APIRouter(prefix=f"{API}/jobs", tags=["jobs"])
 MOST_JOBS = 200
 
 
+# What `page_json` writes.
 class JobPageOut(BaseModel):
-    """A page of jobs, the newest first. Describes what `page_json` writes."""
+    """A page of jobs, the newest first."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
-    items: list[JobOut]
+    items: list[JobOut] = Field(description="The newest first.")
     total: int = Field(
-        description="How many match in all: exact, at most a second old. On pages behind a cursor: as it was "
-        "when the walk began, without a cursor."
+        description="How many match in all: exact, counted within the last second. On pages behind a cursor: "
+        "as it was when the walk began, without a cursor.",
+        examples=[1234],
     )
-    limit: int
-    offset: int
+    limit: int = Field(description="The most there can be in items.", examples=[50])
+    offset: int = Field(description="How many were passed over.", examples=[0])
     next_cursor: str | None = Field(
         description="Send it as `after` for the next page; null on the last one.",
         examples=["AAZhFTayQkABocPwe4BwAIAAAAAAAAAqAAAAAAAAMDlyecNv"],
     )
 
 
-def _forgiving(value: object) -> object:
-    """An unescaped + of a zone arrives as a space."""
-    return value.replace(" ", "+") if isinstance(value, str) and value[-6:-5] == " " else value
+_NUMBER = re.compile(r"[-+]?[\d.]+")
+
+
+def _written(value: object) -> object:
+    """A time as text. An unescaped + of its zone arrives as a space; pydantic would take seconds as well."""
+    if not isinstance(value, str):
+        return value
+    if _NUMBER.fullmatch(value):
+        raise ValueError("write a time such as 2026-11-23T08:00:00Z")
+    return value.replace(" ", "+") if value[-6:-5] == " " else value
 
 
 def _zoned(value: datetime | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
-Instant = Annotated[datetime | None, BeforeValidator(_forgiving), AfterValidator(_zoned)]
+Instant = Annotated[datetime | None, BeforeValidator(_written), AfterValidator(_zoned)]
 
 
 class JobQuery(BaseModel):
     """Which jobs to list."""
 
-    status: Status | None = None
-    automation_id: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
-    user_id: str | None = None
+    status: Status | None = Field(None, description="In that state now.")
+    automation_id: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="Of that automation.")] = None
+    user_id: str | None = Field(None, description="Executed by that user.")
     since: Instant = Field(None, description="Created then or later. RFC 3339; without zone: UTC.")
     until: Instant = Field(None, description="Created before.")
     limit: Annotated[int, Field(ge=1, description=f"At most {MOST_JOBS}; more is taken as that.")] = 50

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
 
 from maestro.schedule.model import Schedule
@@ -12,6 +12,7 @@ from maestro_api import body
 from maestro_api.dependencies import Force, Id, Schedules
 from maestro_api.errors import documented
 from maestro_api.gate import API
+from maestro_api.openapi import example
 
 router = APIRouter(prefix=f"{API}/schedules", tags=["schedules"])
 
@@ -32,42 +33,65 @@ class _ScheduleFields(body.Input):
 class NewSchedule(_ScheduleFields):
     """A schedule to create."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"automationId": 1, "cronExpression": "0 8 * * 1-5"}}
+    model_config = example(
+        {
+            "automationId": 7,
+            "cronExpression": "30 7 * * 1-5",
+            "timeZone": "America/Sao_Paulo",
+            "parameters": {"month": "2026-11"},
+        }
     )
 
-    automation_id: int
+    automation_id: body.Whole = Field(description="What to run.")
     cron_expression: str = Field(description="Five fields, or @hourly, @daily, @weekly, @monthly, @yearly.")
-    parameters: Object | None = None
-    is_enabled: bool | None = Field(None, description="Absent: true.")
+    parameters: Object | None = Field(None, description="They go over the automation's defaults.")
+    is_enabled: StrictBool | None = Field(None, description="Absent: true.")
     time_zone: str | None = Field(None, description="IANA name; absent: the server's default.")
 
 
 class ScheduleChange(_ScheduleFields):
     """The fields to change; absent and null ones stay as they are."""
 
-    automation_id: int | None = None
-    cron_expression: str | None = None
-    parameters: Object | None = None
-    is_enabled: bool | None = None
-    time_zone: str | None = None
+    model_config = example({"cronExpression": "0 8 * * 1-5", "isEnabled": True})
+
+    automation_id: body.Whole | None = Field(None, description="What to run.")
+    cron_expression: str | None = Field(
+        None, description="Five fields, or @hourly, @daily, @weekly, @monthly, @yearly."
+    )
+    parameters: Object | None = Field(None, description="Replaces the parameters there are.")
+    is_enabled: StrictBool | None = Field(None, description="Nothing runs while it is not.")
+    time_zone: str | None = Field(None, description="IANA name.")
 
 
 class ScheduleOut(BaseModel):
     """A schedule and the custom resource it is."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True) | example(
+        {
+            "id": 3,
+            "automationId": 7,
+            "cronExpression": "30 7 * * 1-5",
+            "timeZone": "America/Sao_Paulo",
+            "parameters": {"month": "2026-11"},
+            "nextRunAt": "2026-11-24T10:30:00Z",
+            "isEnabled": True,
+            "createdAt": "2026-11-23T08:00:00.123456Z",
+            "updatedAt": "2026-11-23T08:00:00.123456Z",
+            "namespace": "maestro-bots",
+            "resourceName": "invoices-of-the-month-x7k2q-9h4tw",
+        }
+    )
 
-    id: int
-    automation_id: int | None = Field(description="Null while there is no such Automation.")
-    cron_expression: str
-    time_zone: str
-    parameters: Object
+    id: int = Field(description="Its number, the same whatever becomes of it.")
+    automation_id: int | None = Field(description="What it runs; null while there is no such Automation.")
+    cron_expression: str = Field(description="When it runs, on the clocks of its time zone.")
+    time_zone: str = Field(description="IANA name.")
+    parameters: Object = Field(description="They go over the automation's defaults.")
     next_run_at: datetime | None = Field(description="Null while it is disabled.")
-    is_enabled: bool
-    created_at: datetime
-    updated_at: datetime
-    namespace: str
+    is_enabled: bool = Field(description="Nothing runs while it is not.")
+    created_at: datetime = Field(description="When it was made.")
+    updated_at: datetime = Field(description="When its definition last changed.")
+    namespace: str = Field(description="metadata.namespace of the custom resource.")
     resource_name: str = Field(description="metadata.name of the custom resource.")
 
     @classmethod
@@ -104,7 +128,8 @@ async def create_schedule(new: NewScheduleBody, schedules: Schedules) -> Schedul
 
 @router.get("", responses=documented(400))
 async def list_schedules(
-    schedules: Schedules, include_disabled: Annotated[bool, Query()] = False
+    schedules: Schedules,
+    include_disabled: Annotated[bool, Query(description="Those that are not enabled as well.")] = False,
 ) -> list[ScheduleOut]:
     """The enabled ones, or all."""
     return [ScheduleOut.of(schedule) for schedule in await schedules.list(include_disabled=include_disabled)]
@@ -131,7 +156,12 @@ async def change_schedule(
     return ScheduleOut.of(await schedules.change(id, change.automation_id, change.spec(), force=force))
 
 
-@router.delete("/{id}", status_code=204, responses=documented(400, 403, 404, 409))
+@router.delete(
+    "/{id}",
+    status_code=204,
+    response_description="It is gone.",
+    responses=documented(400, 403, 404, 409),
+)
 async def delete_schedule(id: Id, schedules: Schedules, force: Force = False) -> Response:  # noqa: A002
     """Deletes the custom resource; its jobs stay."""
     await schedules.delete(id, force=force)

@@ -1,7 +1,10 @@
-"""Readers who ask for the very same thing at once share one query, and none is told anything stale."""
+"""Readers who ask for the same thing share a query, none of them told anything staler than he may be."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -51,7 +54,48 @@ class _Flight(Generic[T]):
         return await query()
 
 
-def _look(task: asyncio.Task[T]) -> None:
+class Recent(Generic[T]):
+    """`found = await recent.answer(key, query)`: found at most `seconds` ago, or by a query under way.
+
+    The time counts from the end of a query, so that one that takes longer than that does not follow itself
+    without a pause. Holds the answers for `most` keys.
+    """
+
+    def __init__(self, seconds: float, most: int = 100) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._held: dict[Hashable, _Held[T]] = {}  # the least lately begun first
+
+    async def answer(self, key: Hashable, query: Query[T]) -> T:
+        """What `query`, or an earlier one for the same key, has found.
+
+        Raises what it raises; who asks later begins anew.
+        """
+        held = self._held.get(key)
+        if held is None or monotonic() >= held.until:
+            self._held.pop(key, None)
+            held = self._held[key] = _Held(asyncio.ensure_future(query()))
+            held.task.add_done_callback(lambda task: self._ended(key, task))
+            while len(self._held) > self._most:
+                del self._held[next(iter(self._held))]
+        return await asyncio.shield(held.task)
+
+    def _ended(self, key: Hashable, task: asyncio.Future[T]) -> None:
+        failed = task.cancelled() or task.exception() is not None
+        if (held := self._held.get(key)) is None or held.task is not task:
+            return
+        held.until = monotonic() + self._seconds
+        if failed:
+            del self._held[key]
+
+
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    task: asyncio.Future[T]
+    until: float = inf
+
+
+def _look(task: asyncio.Future[T]) -> None:
     """Takes note of an error that nobody waits for any more."""
     if not task.cancelled():
         task.exception()

@@ -41,7 +41,10 @@ PING_SECONDS = 15.0
 
 _SLICE = 64 * 1024
 _OUTAGE_SECONDS = 1.0
+_LAST_SECONDS = 30.0
+"""For a client to take what it was sent when its stream ends."""
 _FAREWELL_SECONDS = 1.0
+"""The same when this process is stopping."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
@@ -93,14 +96,12 @@ class Stream(Response):
         self.status_code = 200
         self.background = None
         self.init_headers(_HEADERS)
-        self._reader = reader
-        self._patience = patience
+        self._reader, self._patience = reader, patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         teller = _Teller(self._reader, send, self._patience)
         leaving = asyncio.create_task(_note_leaving(self._reader, receive))
-        patience = self._patience
         try:
             async with self._reader.until_dismissed():
                 last = await teller.tell()
@@ -109,29 +110,29 @@ class Stream(Response):
         except NotFound as error:
             last = _error_event(error.message)
         except TimeoutError:
-            last, patience = _farewell(), _FAREWELL_SECONDS
+            last = _farewell()
         finally:
             leaving.cancel()
-        await _send_last(teller.unfinished + last, send, abort_of(scope), patience)
+        await self._send_last(teller.unfinished + last, send, abort_of(scope))
+
+    async def _send_last(self, events: bytes, send: Send, abort: Callable[[], None]) -> None:
+        """Send and close. A client that does not take it in time is cut off, as it could stay so for good."""
+        message = {"type": "http.response.body", "body": events}
+        try:
+            async with asyncio.timeout(_LAST_SECONDS), self._reader.until_dismissed(_FAREWELL_SECONDS):
+                await send(message)
+        except TimeoutError:
+            abort()
+            await send(message)  # says nothing any more, and returns once the connection is gone
+        else:
+            seconds = _FAREWELL_SECONDS if self._reader.dismissed else _LAST_SECONDS
+            asyncio.get_running_loop().call_later(seconds, abort)
 
 
 async def _note_leaving(reader: hub.Reader, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     reader.leave()
-
-
-async def _send_last(events: bytes, send: Send, abort: Callable[[], None], patience: float) -> None:
-    """Send and close. A client that does not take it in time is cut off, as it could stay so for good."""
-    message = {"type": "http.response.body", "body": events}
-    try:
-        async with asyncio.timeout(patience):
-            await send(message)
-    except TimeoutError:
-        abort()
-        await send(message)  # says nothing any more, and returns once the connection is gone
-    else:
-        asyncio.get_running_loop().call_later(patience, abort)
 
 
 class _TooSlow(Exception):
@@ -207,11 +208,23 @@ def _rest_of_event(events: bytes, start: int) -> bytes:
     return events[start:end]
 
 
+_EXAMPLE = """event: status
+data: {"status":"running"}
+
+event: log
+id: 4711
+data: {"id":4711,"jobId":"01a209be-81ee-706d-81fe-5fa0b1df12da",\
+"timestamp":"2026-11-23T08:00:01.234567+00:00","level":"INFO","message":"fetching","actionable":false}
+
+event: end
+data: {"status":"completed"}
+
+"""
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: `status`; a `log` for each line so far and to come; `status` "
         "when it changes; `end`. A stream that breaks off for a reason of its own says it in an `error`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
     }
 }
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, TypeAdapter, ValidationError
 
 from maestro import jsontext
 from maestro.errors import BadInput
@@ -14,6 +14,7 @@ from maestro_api import body
 from maestro_api.dependencies import AttemptToken, Workers
 from maestro_api.errors import documented, sentence
 from maestro_api.gate import API
+from maestro_api.openapi import example
 from maestro_api.reply import Json
 
 router = APIRouter(prefix=f"{API}/worker/jobs", tags=["workers"])
@@ -38,10 +39,12 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 class LineIn(body.Input):
     """A log line."""
 
+    model_config = example({"level": "INFO", "message": "fetching invoices of 2026-11", "seq": 12})
+
     level: Level
-    message: str
-    actionable: bool = False
-    seq: int | None = Field(
+    message: str = Field(description="Any text; what can't be stored of it is made visible.")
+    actionable: StrictBool | None = Field(None, description="Somebody has to do something about it.")
+    seq: body.Whole | None = Field(
         None,
         ge=0,
         le=2**63 - 1,
@@ -56,72 +59,141 @@ class LineIn(body.Input):
 class FinishIn(body.Input):
     """How the job ended."""
 
-    status: Literal[Status.COMPLETED, Status.COMPLETED_NO_INVOICES, Status.FAILED, Status.CANCELED]
-    result: Any = None
+    model_config = example(
+        {
+            "status": "failed",
+            "result": {
+                "error": "The portal answered 503.",
+                "error_type": "PortalError",
+                "error_class": "PORTAL_DOWN",
+            },
+        }
+    )
+
+    status: Literal[Status.COMPLETED, Status.COMPLETED_NO_INVOICES, Status.FAILED, Status.CANCELED] = Field(
+        description="A failed job is tried again where its automation's retry policy says so."
+    )
+    result: Any = Field(
+        None,
+        description="Any JSON. By convention an object with error, error_type and error_class, "
+        "partial_success, summary {ok, failed, no_data, skipped}.",
+    )
 
 
 class HeartbeatIn(body.Input):
     """How far the job has come; both may be left out."""
 
-    progress: float | None = Field(None, ge=0, le=1, description="From 0 to 1.")
+    model_config = example({"progress": 0.25, "message": "page 1 of 4"})
+
+    progress: float | None = Field(None, ge=0, le=1, strict=True, description="From 0 to 1.")
     message: str | None = Field(None, max_length=1024, description="What the bot is doing.")
+
+
+_MESSAGE = "For people."
+_JOB = "The job called about."
+_STATUS = "The job's state now."
 
 
 class StartOut(BaseModel):
     """The attempt that runs now."""
 
-    message: str
-    job_id: UUID
-    status: Literal["running"]
-    attempt: int
+    model_config = example(
+        {
+            "message": "job started",
+            "job_id": "01a209be-81ee-706d-81fe-5fa0b1df12da",
+            "status": "running",
+            "attempt": 1,
+        }
+    )
+
+    message: str = Field(description=_MESSAGE)
+    job_id: UUID = Field(description=_JOB)
+    status: Literal["running"] = Field(description=_STATUS)
+    attempt: int = Field(description="How often the job has been started, this time included.")
 
 
 class LogOut(BaseModel):
     """The line is kept."""
 
-    message: str
-    log_id: int
+    model_config = example({"message": "log line kept", "log_id": 4711})
+
+    message: str = Field(description=_MESSAGE)
+    log_id: int = Field(description="The line's id; of one sent before, its first.")
 
 
 class LogsOut(BaseModel):
     """The lines are kept; their ids are in the order they were sent in."""
 
-    message: str
-    log_ids: list[int]
+    model_config = example({"message": "log lines kept", "log_ids": [4711, 4712]})
+
+    message: str = Field(description=_MESSAGE)
+    log_ids: list[int] = Field(description="The lines' ids; of those sent before, their first.")
 
 
 class FinishOut(BaseModel):
     """The job has ended."""
 
-    message: str
-    job_id: UUID
-    status: Status
+    model_config = example(
+        {
+            "message": "job finished",
+            "job_id": "01a209be-81ee-706d-81fe-5fa0b1df12da",
+            "status": "failed",
+        }
+    )
+
+    message: str = Field(description=_MESSAGE)
+    job_id: UUID = Field(description=_JOB)
+    status: Status = Field(description="As it was reported.")
 
 
 class ReleaseOut(BaseModel):
     """The job is handed back: pending, or canceled where that was asked for."""
 
-    message: str
-    job_id: UUID
-    status: Status
+    model_config = example(
+        {
+            "message": "job released",
+            "job_id": "01a209be-81ee-706d-81fe-5fa0b1df12da",
+            "status": "pending",
+        }
+    )
+
+    message: str = Field(description=_MESSAGE)
+    job_id: UUID = Field(description=_JOB)
+    status: Status = Field(description=_STATUS)
 
 
 class StatusOut(BaseModel):
     """Where the job stands."""
 
-    status: Status
-    terminal: bool
-    started_at: datetime | None
-    completed_at: datetime | None
-    last_heartbeat_at: datetime | None
-    cancellation_requested_at: datetime | None
-    retry_count: int
+    model_config = example(
+        {
+            "status": "running",
+            "terminal": False,
+            "started_at": "2026-11-23T08:00:00.345678+00:00",
+            "completed_at": None,
+            "last_heartbeat_at": "2026-11-23T08:00:30.456789+00:00",
+            "cancellation_requested_at": None,
+            "retry_count": 0,
+        }
+    )
+
+    status: Status = Field(description=_STATUS)
+    terminal: bool = Field(description="Whether it has ended: then drop its message.")
+    started_at: datetime | None = Field(description="When the latest attempt began.")
+    completed_at: datetime | None = Field(description="When it ended.")
+    last_heartbeat_at: datetime | None = Field(description="The last sign of life, to within some seconds.")
+    cancellation_requested_at: datetime | None = Field(description="When it was first asked to stop.")
+    retry_count: int = Field(description="Attempts after the first that counted; those handed back do not.")
 
 
 class CancellationOut(BaseModel):
     """Whether to stop."""
 
-    cancellation_requested: bool
+    model_config = example({"cancellation_requested": False})
+
+    cancellation_requested: bool = Field(
+        description="Somebody asked for it, or the job has ended without this attempt: stop."
+    )
 
 
 Line = Annotated[LineIn, Depends(body.read_as(LineIn))]
@@ -158,7 +230,8 @@ async def log(id: UUID, line: Line, workers: Workers, token: AttemptToken = None
     responses=documented(400, 404, 409, 413),
     openapi_extra={
         "requestBody": {
-            "required": True,
+            "required": False,
+            "description": "An array, or one object a line; nothing at all is no lines.",
             "content": {
                 "application/json": {
                     "schema": {
@@ -236,7 +309,9 @@ async def release(id: UUID, workers: Workers, token: AttemptToken = None) -> Jso
 
 
 def _new_line(job_id: UUID, line: LineIn, token: str | None) -> NewLine:
-    return NewLine(job_id, line.level, line.message, line.actionable, line.seq, token, line.timestamp)
+    return NewLine(
+        job_id, line.level, line.message, line.actionable or False, line.seq, token, line.timestamp
+    )
 
 
 def _lines(sent: bytes) -> list[LineIn]:

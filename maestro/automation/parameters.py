@@ -1,15 +1,12 @@
 """The parameters a job runs with: those given, over the automation's defaults, checked against its schema."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
 from typing import Any
 
+from maestro.automation.dates import is_date
 from maestro.errors import FieldError, ParametersRefused
 
 Entry = Mapping[str, Any]
-
-_BRAZILIAN_DATE = re.compile(r"\d{2}/\d{2}/\d{4}")
 
 
 def resolve(
@@ -25,6 +22,11 @@ def resolve(
     if refused:
         raise ParametersRefused(refused)
     return merged
+
+
+def missing_or_wrong(entry: Entry, defaults: Mapping[str, Any]) -> bool:
+    """Whether the defaults alone would be refused for this parameter."""
+    return _fault(entry, defaults.get(entry["name"])) is not None
 
 
 def _fault(entry: Entry, value: object) -> str | None:
@@ -56,19 +58,7 @@ def _boolean_fault(value: object) -> str | None:
 
 
 def _date_fault(value: object) -> str | None:
-    return None if isinstance(value, str) and _is_date(value) else "must be a date: dd/mm/yyyy or yyyy-mm-dd"
-
-
-def _is_date(text: str) -> bool:
-    try:
-        if _BRAZILIAN_DATE.fullmatch(text):
-            day, month, year = text.split("/")
-            date(int(year), int(month), int(day))
-        else:
-            datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+    return None if isinstance(value, str) and is_date(value) else "must be a date: dd/mm/yyyy or yyyy-mm-dd"
 
 
 def _select_fault(options: Sequence[object], value: object) -> str | None:

@@ -21,50 +21,61 @@ SELECT * FROM automations WHERE retired_at IS NOT NULL AND cleared_at IS NULL AN
 -- name: register
 -- Take up a resource and claim its queue, in one round trip. Nothing changes or comes back when another namespace
 -- has the queue, or for an older generation of the same object. The queue is chosen once per object: an edit never
--- moves it, a namesake made anew chooses again, and its predecessor's pause is over. (The claim's no-op update makes
--- the holder's row come back.)
-WITH claim AS (
-    INSERT INTO queue_claims (queue, namespace) SELECT %(queue)s, %(namespace)s WHERE NOT %(shared)s
+-- moves it, a namesake made anew chooses again, and its predecessor's pause is over. With `only_new`, nothing changes
+-- where there is a row that tells of more than names reserved or a predecessor dealt with: it comes back as it is.
+-- (The claim's no-op update makes the holder's row come back.)
+WITH there AS (
+    SELECT * FROM automations AS known
+    WHERE %(only_new)s AND namespace = %(namespace)s AND name = %(name)s AND uid IS NOT NULL
+      AND (uid = %(uid)s OR cleared_at IS NULL
+           OR EXISTS (SELECT FROM jobs WHERE jobs.automation_id = known.id AND jobs.status = 'pending'))
+), claim AS (
+    INSERT INTO queue_claims (queue, namespace)
+    SELECT %(queue)s, %(namespace)s WHERE NOT %(shared)s AND NOT EXISTS (SELECT FROM there)
     ON CONFLICT (queue) DO UPDATE SET queue = excluded.queue
     RETURNING namespace
+), taken_up AS (
+    INSERT INTO automations AS known
+        (namespace, name, uid, generation, display_name, description, script_path, queue, queue_arguments,
+         deletion_policy, parameter_schema, default_params, suspended, priority, max_concurrency,
+         start_deadline_seconds, timeout_seconds, heartbeat_timeout_seconds, retry_policy, managed)
+    SELECT
+        %(namespace)s, %(name)s, %(uid)s, %(generation)s, %(display_name)s, %(description)s, %(script_path)s,
+        %(queue)s, %(queue_arguments)s::jsonb, %(deletion_policy)s, %(parameter_schema)s::jsonb,
+        %(default_params)s::jsonb, %(suspended)s, %(priority)s, %(max_concurrency)s, %(start_deadline_seconds)s,
+        %(timeout_seconds)s, %(heartbeat_timeout_seconds)s, %(retry_policy)s::jsonb, %(managed)s
+    WHERE NOT EXISTS (SELECT FROM there)
+      AND (%(shared)s OR EXISTS (SELECT FROM claim WHERE claim.namespace = %(namespace)s))
+    ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
+        uid = excluded.uid,
+        generation = excluded.generation,
+        display_name = excluded.display_name,
+        description = excluded.description,
+        script_path = excluded.script_path,
+        queue = CASE WHEN known.uid = excluded.uid THEN known.queue ELSE excluded.queue END,
+        queue_arguments = excluded.queue_arguments,
+        deletion_policy = excluded.deletion_policy,
+        parameter_schema = excluded.parameter_schema,
+        default_params = excluded.default_params,
+        suspended = excluded.suspended,
+        priority = excluded.priority,
+        max_concurrency = excluded.max_concurrency,
+        start_deadline_seconds = excluded.start_deadline_seconds,
+        timeout_seconds = excluded.timeout_seconds,
+        heartbeat_timeout_seconds = excluded.heartbeat_timeout_seconds,
+        retry_policy = excluded.retry_policy,
+        managed = excluded.managed,
+        paused_at = CASE WHEN known.uid = excluded.uid THEN known.paused_at END,
+        paused_reason = CASE WHEN known.uid = excluded.uid THEN known.paused_reason END,
+        worker_state = CASE WHEN known.uid = excluded.uid AND excluded.managed THEN known.worker_state END,
+        updated_at = now(),
+        retired_at = NULL,
+        cleared_at = NULL
+    WHERE CASE WHEN %(only_new)s THEN known.uid IS NULL OR (known.uid <> excluded.uid AND known.cleared_at IS NOT NULL)
+               ELSE known.uid IS DISTINCT FROM excluded.uid OR known.generation <= excluded.generation END
+    RETURNING *
 )
-INSERT INTO automations AS known
-    (namespace, name, uid, generation, display_name, description, script_path, queue, queue_arguments,
-     deletion_policy, parameter_schema, default_params, suspended, priority, max_concurrency,
-     start_deadline_seconds, timeout_seconds, heartbeat_timeout_seconds, retry_policy, managed)
-SELECT
-    %(namespace)s, %(name)s, %(uid)s, %(generation)s, %(display_name)s, %(description)s, %(script_path)s,
-    %(queue)s, %(queue_arguments)s::jsonb, %(deletion_policy)s, %(parameter_schema)s::jsonb,
-    %(default_params)s::jsonb, %(suspended)s, %(priority)s, %(max_concurrency)s, %(start_deadline_seconds)s,
-    %(timeout_seconds)s, %(heartbeat_timeout_seconds)s, %(retry_policy)s::jsonb, %(managed)s
-WHERE %(shared)s OR EXISTS (SELECT FROM claim WHERE claim.namespace = %(namespace)s)
-ON CONFLICT ON CONSTRAINT automations_name_key DO UPDATE SET
-    uid = excluded.uid,
-    generation = excluded.generation,
-    display_name = excluded.display_name,
-    description = excluded.description,
-    script_path = excluded.script_path,
-    queue = CASE WHEN known.uid = excluded.uid THEN known.queue ELSE excluded.queue END,
-    queue_arguments = excluded.queue_arguments,
-    deletion_policy = excluded.deletion_policy,
-    parameter_schema = excluded.parameter_schema,
-    default_params = excluded.default_params,
-    suspended = excluded.suspended,
-    priority = excluded.priority,
-    max_concurrency = excluded.max_concurrency,
-    start_deadline_seconds = excluded.start_deadline_seconds,
-    timeout_seconds = excluded.timeout_seconds,
-    heartbeat_timeout_seconds = excluded.heartbeat_timeout_seconds,
-    retry_policy = excluded.retry_policy,
-    managed = excluded.managed,
-    paused_at = CASE WHEN known.uid = excluded.uid THEN known.paused_at END,
-    paused_reason = CASE WHEN known.uid = excluded.uid THEN known.paused_reason END,
-    worker_state = CASE WHEN known.uid = excluded.uid AND excluded.managed THEN known.worker_state END,
-    updated_at = now(),
-    retired_at = NULL,
-    cleared_at = NULL
-WHERE known.uid IS DISTINCT FROM excluded.uid OR known.generation <= excluded.generation
-RETURNING *;
+SELECT * FROM taken_up UNION ALL SELECT * FROM there;
 
 -- name: queue_holder
 -- The namespace a queue's name belongs to.

@@ -88,6 +88,25 @@ async def register(
     return registered or await _registered(conn, definition)
 
 
+async def register_new(
+    conn: Connection, resource: Mapping[str, Any], *, shared_queues: Collection[str]
+) -> Automation | None:
+    """Take up a resource that nothing is known of, in one round trip, on a connection that autocommits.
+
+    The row of one that is taken up already as it is comes back too. None when there is more to it than that:
+    a predecessor to end, an edit, something to refuse. `predecessor` and `register` see to it.
+    """
+    definition = definition_of(resource)
+    queue = effective_queue(definition)
+    try:
+        refuse_unusable(queue, arguments_in_force(definition.queue_arguments))
+        _refuse_shared_worker(definition, queue, shared_queues)
+        row = await _upsert(conn, definition, queue, shared=queue in shared_queues, only_new=True)
+    except (SpecRefused, UniqueViolation, DataError):
+        return None
+    return row if row and _is_current(row, definition) and row.queue == queue else None
+
+
 async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None = None) -> Automation | None:
     """The resource is gone: its pending jobs are canceled, its row stays. None when there never was one.
 
@@ -263,8 +282,10 @@ async def _refuse_claimed(conn: Connection, queue: str, namespace: str) -> None:
         )
 
 
-async def _upsert(conn: Connection, definition: Definition, queue: str, *, shared: bool) -> Automation | None:
-    values: dict[str, Any] = vars(definition) | {"queue": queue, "shared": shared}
+async def _upsert(
+    conn: Connection, definition: Definition, queue: str, *, shared: bool, only_new: bool = False
+) -> Automation | None:
+    values: dict[str, Any] = vars(definition) | {"queue": queue, "shared": shared, "only_new": only_new}
     values["managed"] = values.pop("worker") is not None
     for name in ("queue_arguments", "parameter_schema", "default_params", "retry_policy"):
         values[name] = None if values[name] is None else Jsonb(values[name])

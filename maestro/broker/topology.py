@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Self, TypeVar
 
 import pika
@@ -29,6 +30,8 @@ T = TypeVar("T")
 _HEARTBEAT = 30
 # Between two looks at an idle connection, well within the heartbeat.
 _IDLE_SECONDS = 10.0
+# A thousand automations may share a queue: what was ensured so lately is not asked for again.
+_TRUSTED_SECONDS = 2.0
 # The reply code of a broker that goes down, as against one that refuses.
 _SHUTDOWN = 320
 _NOT_FOUND = 404
@@ -40,6 +43,15 @@ class QueueState:
 
     name: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class _Ensured:
+    """What came of ensuring a queue that began at this time of the monotonic clock."""
+
+    arguments: Mapping[str, Any]
+    state: QueueState
+    began: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class Topology:
         self._parameters.connection_attempts = 1
         self._parameters.client_properties = {"connection_name": "maestro topology"}
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        # By name, the latest last.
+        self._ensured: dict[str, _Ensured] = {}
 
     def __enter__(self) -> Self:
         for number in range(self._threads):
@@ -89,14 +103,34 @@ class Topology:
     async def ensure(self, name: str, arguments: Mapping[str, Any]) -> QueueState:
         """Declare a queue and bind `maestro.dlq` for what it dead-letters.
 
-        An existing queue with other arguments is used as it is, and noted. Raises BrokerAway, or SpecRefused
-        with the broker's words when it takes neither. `queues.refuse_unusable` has been asked before.
+        An existing queue with other arguments is used as it is, and noted. What was ensured alike within the
+        last two seconds is taken to be there still; see `forget`. Raises BrokerAway, or SpecRefused with the
+        broker's words when it takes neither. `queues.refuse_unusable` has been asked before.
         """
-        return await self._call(lambda channel: _ensure(channel, name, dict(arguments)))
+        began = monotonic()
+        known = self._ensured.get(name)
+        if known and known.arguments == arguments and began - known.began < _TRUSTED_SECONDS:
+            return known.state
+        state = await self._call(lambda channel: _ensure(channel, name, dict(arguments)))
+        self._remember(name, _Ensured(dict(arguments), state, began))
+        return state
+
+    def forget(self, name: str) -> None:
+        """Ask the broker at the next `ensure`: it was seen to lack the queue or its binding."""
+        self._ensured.pop(name, None)
+
+    def _remember(self, name: str, ensured: _Ensured) -> None:
+        self.forget(name)
+        self._ensured[name] = ensured
+        while ensured.began - self._ensured[oldest := next(iter(self._ensured))].began > _TRUSTED_SECONDS:
+            self.forget(oldest)
 
     async def delete(self, name: str) -> bool:
         """Delete a queue with its dead-letter binding; False when messages in it kept it from going."""
-        return await self._call(lambda channel: _delete(channel, name))
+        try:
+            return await self._call(lambda channel: _delete(channel, name))
+        finally:
+            self.forget(name)
 
     async def look(self, name: str) -> QueueDepth | None:
         """What a queue holds now, None when there is none. Raises BrokerAway."""

@@ -12,6 +12,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from maestro import metrics
+from maestro.db.arrays import ADAPTERS
 from maestro.errors import DatabaseAway
 
 Connection: TypeAlias = psycopg.AsyncConnection[DictRow]
@@ -40,10 +41,13 @@ def translate_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncIterator[Pool]:
+async def open_pool(
+    uri: str, *, size: int = 8, wait: float = 5.0, autocommit: bool = False
+) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections; whoever waits longer than `wait` seconds gets `PoolTimeout`.
 
     Opening does not wait for the server: a process starts while PostgreSQL is away and goes on when it comes.
+    With `autocommit` each statement commits by itself; `transaction()` holds together what belongs together.
     """
     pool: Pool = AsyncConnectionPool(
         uri,
@@ -57,8 +61,7 @@ async def open_pool(uri: str, *, size: int = 8, wait: float = 5.0) -> AsyncItera
         open=False,
         # A connection that died in the pool (a restarted server) is replaced, not handed out.
         check=_check,
-        reset=_note_use,
-        kwargs=_connection_options(),
+        kwargs=_connection_options() | {"autocommit": autocommit},
         name="maestro",
     )
     await pool.open()
@@ -103,24 +106,24 @@ def note_pool(pool: Pool) -> None:
     metrics.POOL_LOST.inc(found.get("connections_lost", 0))
 
 
-# When each pooled connection was last given back, by the monotonic clock.
+# When each pooled connection was last handed out, by the monotonic clock.
 _last_use: WeakKeyDictionary[psycopg.AsyncConnection[Any], float] = WeakKeyDictionary()
 
 _TRUSTED_SECONDS = 1.0
 
 
-async def _note_use(conn: Connection) -> None:
-    _last_use[conn] = monotonic()
-
-
 async def _check(conn: Connection) -> None:
-    """Ask the server whether it is there, unless this connection worked a moment ago (a round trip)."""
-    if monotonic() - _last_use.get(conn, 0.0) > _TRUSTED_SECONDS:
+    """Ask the server whether it is there (a round trip), unless this connection came back from a use that
+    began a moment ago: the pool drops those that broke in use."""
+    now = monotonic()
+    if now - _last_use.get(conn, 0.0) > _TRUSTED_SECONDS:
         await AsyncConnectionPool.check_connection(conn)
+    _last_use[conn] = now
 
 
 def _connection_options() -> dict[str, Any]:
     return {
+        "context": ADAPTERS,
         "row_factory": dict_row,
         "connect_timeout": 5,
         # A peer that vanished is noticed within about half a minute: by keepalives while a statement waits

@@ -21,18 +21,23 @@ STUCK_SECONDS = 60.0
 
 
 class Outage:
-    """Says once that a dependency is away, and once that it is back."""
+    """Says once that a dependency is away, and once that it is back, to whichever of the loops."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._away = False
+        self._back_at = 0.0
 
-    def away(self) -> None:
+    def away(self, since: float) -> None:
+        """A try begun then (monotonic seconds) found it away. One begun before it came back tells nothing."""
+        if since < self._back_at:
+            return
         if not self._away:
             log.warning("%s is away, trying again until it is back", self._name)
         self._away = True
 
     def back(self) -> None:
+        self._back_at = time.monotonic()
         if self._away:
             log.info("%s is back", self._name)
         self._away = False
@@ -62,11 +67,12 @@ class Loop:
             self._due = time.monotonic()
 
     async def _once(self) -> float:
+        began = time.monotonic()
         try:
             with self._seconds.time(), self._failures.count_exceptions():
                 return await self._step()
         except Unavailable:
-            self._outage.away()
+            self._outage.away(began)
             return OUTAGE_SECONDS
         except Exception:  # a loop that ended would leave its work undone, in silence
             log.exception("%s failed, trying again in %.0f s", self.name, SURPRISE_SECONDS)

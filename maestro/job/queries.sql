@@ -83,13 +83,12 @@ ORDER BY j.id
 WITH published AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(due_at)s::timestamptz[]) AS published (id, due_at)
 ), locked AS (
-    SELECT j.id
-    FROM jobs j JOIN published ON published.id = j.id
-    WHERE j.publish_due_at = published.due_at AND j.status = 'pending'
-    ORDER BY j.id
-    FOR NO KEY UPDATE OF j
+    -- By id alone: the planner would rather go through all debts, which it takes for few.
+    SELECT id, status, publish_due_at FROM jobs WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
 )
-UPDATE jobs SET publish_due_at = NULL, settled_at = now() FROM locked WHERE jobs.id = locked.id
+UPDATE jobs SET publish_due_at = NULL, settled_at = now()
+FROM locked JOIN published ON published.id = locked.id
+WHERE jobs.id = locked.id AND locked.publish_due_at = published.due_at AND locked.status = 'pending'
 
 -- name: automations_in_wait
 -- Automations with jobs that wait for a slot.
@@ -216,6 +215,8 @@ LEFT JOIN began ON began.id = asked.id
 -- is the order of commits, and a reader who has seen one will never find an earlier one appear.
 -- A line is a sign of life, noted at most every 5 s. It bears the sender's time of it, bounded by the job's creation
 -- and now: a sender whose clock is wrong loses no line for it.
+-- How many were kept is told in every row; fewer than have an id means that some were kept before. (Which ones, a
+-- join would tell, but the planner takes these lists for short ones and compares each with each.)
 WITH sent AS (
     SELECT *
     FROM unnest(%(ids)s::uuid[], %(tokens)s::text[], %(seqs)s::bigint[], %(levels)s::text[], %(messages)s::text[],
@@ -224,21 +225,22 @@ WITH sent AS (
 ), locked AS (
     SELECT id, status, attempt, attempt_token, last_heartbeat_at, created_at
     FROM jobs
-    WHERE id IN (SELECT job_id FROM sent)
+    WHERE id = ANY(%(job_ids)s::uuid[])
     ORDER BY id
     FOR NO KEY UPDATE
-), current AS (
-    SELECT sent.*, locked.attempt, locked.created_at
-    FROM sent JOIN locked ON locked.id = sent.job_id
-    WHERE locked.attempt_token IS NOT DISTINCT FROM sent.token
+), judged AS (
+    SELECT sent.*, locked.attempt, locked.created_at, locked.id IS NOT NULL AS known,
+           locked.id IS NOT NULL AND locked.attempt_token IS NOT DISTINCT FROM sent.token AS current
+    FROM sent LEFT JOIN locked ON locked.id = sent.job_id
     ORDER BY sent.position
 ), numbered AS (
-    SELECT nextval('job_logs_id_seq') AS id, * FROM current
+    SELECT CASE WHEN current THEN nextval('job_logs_id_seq') END AS id, * FROM judged
 ), kept AS (
     INSERT INTO job_logs (id, job_id, attempt, seq, level, message, actionable, logged_at) OVERRIDING SYSTEM VALUE
     SELECT id, job_id, attempt, seq, level, message, actionable,
            least(greatest(coalesce(logged_at, now()), created_at), now())
     FROM numbered
+    WHERE current
     ON CONFLICT (job_id, attempt, seq) DO NOTHING
     RETURNING id
 ), alive AS (
@@ -246,15 +248,9 @@ WITH sent AS (
     FROM locked
     WHERE jobs.id = locked.id AND locked.status = 'running'
       AND locked.last_heartbeat_at < now() - interval '5 s'
-      AND jobs.id IN (SELECT job_id FROM current)
+      AND locked.id IN (SELECT job_id FROM numbered WHERE current)
 )
-SELECT sent.position, sent.job_id, locked.id IS NOT NULL AS known, numbered.id IS NOT NULL AS current,
-       kept.id, numbered.attempt
-FROM sent
-LEFT JOIN locked ON locked.id = sent.job_id
-LEFT JOIN numbered ON numbered.position = sent.position
-LEFT JOIN kept ON kept.id = numbered.id
-ORDER BY sent.position
+SELECT id, known, attempt, (SELECT count(*) FROM kept) AS kept FROM numbered ORDER BY position
 
 -- name: line_ids
 -- The ids of lines that were kept before, for a sender that resends them.

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from psycopg.rows import args_row
 from uuid_utils.compat import uuid7
 
 from maestro import jsontext
@@ -150,6 +151,7 @@ async def append_lines(conn: Connection, lines: Sequence[NewLine]) -> list[int |
     cursor = await conn.execute(
         _SQL["append_lines"],
         {
+            "job_ids": list({line.job_id: None for line in lines}),
             "ids": [line.job_id for line in lines],
             "tokens": [line.token for line in lines],
             "seqs": [line.seq for line in lines],
@@ -159,41 +161,41 @@ async def append_lines(conn: Connection, lines: Sequence[NewLine]) -> list[int |
             "logged_at": [line.logged_at for line in lines],
         },
     )
-    answers = list(zip(await cursor.fetchall(), lines, strict=True))
-    resent = [(row, line) for row, line in answers if row["current"] and row["id"] is None]
-    first_ids = await _line_ids(conn, resent) if resent else {}
-    return [
-        first_ids[line.job_id, row["attempt"], line.seq]
-        if row["current"] and row["id"] is None
-        else _kept(row)
-        for row, line in answers
-    ]
+    rows = await cursor.fetchall()
+    ids = [_line_id(row, line) for row, line in zip(rows, lines, strict=True)]
+    if rows and rows[0]["kept"] < sum(isinstance(each, int) for each in ids):
+        return await _first_ids(conn, rows, lines, ids)
+    return ids
 
 
-async def _line_ids(
-    conn: Connection, resent: Sequence[tuple[Row, NewLine]]
-) -> dict[tuple[UUID, int, int | None], int]:
-    """The ids that resent lines got the first time.
+def _line_id(row: Row, line: NewLine) -> int | MaestroError:
+    if row["id"] is not None:
+        return int(row["id"])
+    return AttemptSuperseded() if row["known"] else _unknown(line.job_id)
 
-    A statement of its own: the lines may have been committed after the first one began, unseen by it.
+
+async def _first_ids(
+    conn: Connection, rows: Sequence[Row], lines: Sequence[NewLine], ids: Sequence[int | MaestroError]
+) -> list[int | MaestroError]:
+    """The same ids, but for resent lines those that they got the first time.
+
+    A statement of its own: they may have been committed after the one that kept the others began, unseen.
     """
+    numbered = [
+        (line.job_id, row["attempt"], line.seq) if row["id"] is not None and line.seq is not None else None
+        for row, line in zip(rows, lines, strict=True)
+    ]
+    asked = list({each: None for each in numbered if each})
     cursor = await conn.execute(
         _SQL["line_ids"],
         {
-            "ids": [line.job_id for _, line in resent],
-            "attempts": [row["attempt"] for row, _ in resent],
-            "seqs": [line.seq for _, line in resent],
+            "ids": [job_id for job_id, _, _ in asked],
+            "attempts": [attempt for _, attempt, _ in asked],
+            "seqs": [seq for _, _, seq in asked],
         },
     )
-    return {(row["job_id"], row["attempt"], row["seq"]): row["id"] for row in await cursor.fetchall()}
-
-
-def _kept(row: Row) -> int | MaestroError:
-    if not row["known"]:
-        return _unknown(row["job_id"])
-    if not row["current"]:
-        return AttemptSuperseded()
-    return int(row["id"])
+    found = {(row["job_id"], row["attempt"], row["seq"]): int(row["id"]) for row in await cursor.fetchall()}
+    return [found[each] if each else line_id for each, line_id in zip(numbered, ids, strict=True)]
 
 
 async def finish(conn: Connection, calls: Sequence[Finish]) -> list[Status | MaestroError]:
@@ -308,8 +310,10 @@ async def by_ids(conn: Connection, ids: Sequence[UUID]) -> list[Job]:
 
 async def lines(conn: Connection, job_id: UUID, *, after: int, limit: int) -> list[LogLine]:
     """Up to `limit` log lines with ids above `after`, the oldest first."""
-    cursor = await conn.execute(_SQL["lines"], {"id": job_id, "after": after, "limit": limit})
-    return [LogLine(**row) for row in await cursor.fetchall()]
+    # By their order, which is that of the fields: half the time of a line by names.
+    async with conn.cursor(row_factory=args_row(LogLine), binary=True) as cursor:
+        await cursor.execute(_SQL["lines"], {"id": job_id, "after": after, "limit": limit})
+        return await cursor.fetchall()
 
 
 def _job(row: Row) -> Job:

@@ -50,10 +50,7 @@ async def sync(services: Services, key: Key) -> None:
 
 
 async def _serve(services: Services, key: Key, resource: Resource, findings: Findings) -> None:
-    await _end_predecessor(services, key, resource)
-    _refuse_release_namespace(services, resource)
-    async with services.database() as connection:
-        row = await store.register(connection, resource, shared_queues=services.settings.shared_queues)
+    row = await _register(services, key, resource)
     # What else the status tells of the queue stays.
     known_queue = resource.get("status", {}).get("queue", {})
     findings.fields |= {"id": row.id, "queue": known_queue | {"name": row.queue}}
@@ -68,6 +65,19 @@ async def _serve(services: Services, key: Key, resource: Resource, findings: Fin
     findings.note(
         READY, "True", "Registered", f"Jobs are published to the queue {row.queue}.{_moved(resource, row)}"
     )
+
+
+async def _register(services: Services, key: Key, resource: Resource) -> Automation:
+    """Its row, brought to what the resource says: at once for most, so that many at once are soon served."""
+    shared = services.settings.shared_queues
+    if not _is_forbidden(services, resource):
+        async with services.database() as connection:
+            if row := await store.register_new(connection, resource, shared_queues=shared):
+                return row
+    await _end_predecessor(services, key, resource)
+    _refuse_release_namespace(services, resource)
+    async with services.database() as connection:
+        return await store.register(connection, resource, shared_queues=shared)
 
 
 async def _serve_worker(
@@ -104,14 +114,18 @@ async def _note_suspension_in_force(
         findings.add(suspended(row.suspension))
 
 
-def _refuse_release_namespace(services: Services, resource: Resource) -> None:
+def _is_forbidden(services: Services, resource: Resource) -> bool:
     namespace = resource["metadata"]["namespace"]
-    if "worker" not in resource["spec"] or namespace != services.settings.release_namespace:
+    return "worker" in resource["spec"] and namespace == services.settings.release_namespace
+
+
+def _refuse_release_namespace(services: Services, resource: Resource) -> None:
+    if not _is_forbidden(services, resource):
         return
     raise SpecRefused(
         "WorkerNamespaceForbidden",
-        f"Workers don't run in {namespace}, where Maestro's own Secrets are. Apply this Automation in "
-        "another one of the chart's watchNamespaces.",
+        f"Workers don't run in {services.settings.release_namespace}, where Maestro's own Secrets are. Apply "
+        "this Automation in another one of the chart's watchNamespaces.",
     )
 
 

@@ -59,7 +59,7 @@ class Services:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Connection]:
-        """A connection that commits at the end. Raises DatabaseAway."""
+        """A connection whose statements commit one by one. Raises DatabaseAway."""
         with translate_errors():
             async with self.pool.connection() as connection:
                 yield connection

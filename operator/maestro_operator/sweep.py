@@ -186,6 +186,8 @@ class Sweep:
         }
         for row in automations:
             complete = row.queue in queues and row.queue in bound
+            if not complete:
+                services.topology.forget(row.queue)
             readable = not row.managed or permissions.get(self._user(row)) == reading(row.queue)
             if services.seen.get(_key(row)) is not None and not (complete and readable):
                 services.mark(_key(row))

@@ -5,14 +5,17 @@ them); each test has a database and a virtual host of its own in them. A test th
 for itself (`own_database`, `own_broker`).
 """
 
+import fcntl
 import os
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import quote
 
 import pika
@@ -66,8 +69,21 @@ class Container:
         docker("rm", "--force", "--volumes", self.name)
 
 
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """While the block lasts, no other test process of this machine is in one of that name."""
+    with (Path(tempfile.gettempdir()) / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def run(name: str, image: str, ports: list[int], environment: dict[str, str], *arguments: str) -> Container:
     """Start the container of that name, or take the one that runs already."""
+    with alone(name):
+        return _run(name, image, ports, environment, *arguments)
+
+
+def _run(name: str, image: str, ports: list[int], environment: dict[str, str], *arguments: str) -> Container:
     if docker("inspect", "--format", "{{.State.Running}}", name, check=False) != "true":
         docker("rm", "--force", "--volumes", name, check=False)
         published = [part for port in ports for part in ("--publish", f"127.0.0.1:{free_port()}:{port}")]

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Python's packages from requirements-dev.lock: venv.sh path | make. One virtual environment for each content of
-# the lock file, Python and clone.
+# Python's packages from a lock file: venv.sh path|make [LOCK], requirements-dev.lock unless told otherwise. One
+# virtual environment for each content of the lock file, Python and clone.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -16,14 +16,16 @@ find_python() {
 }
 
 python=$(find_python)
-id=$({ cat "$root/requirements-dev.lock"; "$python" -VV; echo "$root"; } | sha256sum | cut -c1-12)
+lock=$root/${2:-requirements-dev.lock}
+[ -r "$lock" ] || die "$lock can't be read: name a lock file of this tree."
+id=$({ cat "$lock"; "$python" -VV; echo "$root"; } | sha256sum | cut -c1-12)
 venv=$cache/venv-$id
 
 create() {
   rm -rf "$venv"
   "$python" -m venv "$venv" || die "$python cannot make virtual environments: on Debian, apt-get install python3-venv."
   # Python compiles what is imported; compiling all of it takes longer than downloading it.
-  "$venv/bin/pip" install --no-compile --require-hashes --requirement "$root/requirements-dev.lock"
+  "$venv/bin/pip" install --no-compile --require-hashes --requirement "$lock"
   "$venv/bin/pip" install --no-deps --editable "$root"
   touch "$venv/complete"
 }
@@ -31,5 +33,5 @@ create() {
 case ${1:-} in
   path) echo "$venv" ;;
   make) [ -e "$venv/complete" ] || step "installing Python's packages in $venv" quietly venv create ;;
-  *) die "usage: venv.sh path | make" ;;
+  *) die "usage: venv.sh path|make [LOCK]" ;;
 esac

@@ -8,6 +8,7 @@ from maestro_api.services.job import Jobs
 from maestro_api.services.listing import Lists
 from maestro_api.services.live import Live
 from maestro_api.services.schedule import Schedules
+from maestro_api.services.statistics import Statistics
 from maestro_api.services.worker import Workers
 
 
@@ -21,7 +22,8 @@ class Services:
     live: Live
     lists: Lists
     schedules: Schedules
+    statistics: Statistics
     workers: Workers
 
 
-__all__ = ["Automations", "Health", "Jobs", "Lists", "Live", "Schedules", "Services", "Workers"]
+__all__ = ["Automations", "Health", "Jobs", "Lists", "Live", "Schedules", "Services", "Statistics", "Workers"]

@@ -3,18 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
 
-from maestro.db import Pool
+from maestro.db import Pool, autocommit
 from maestro.job import listing
 from maestro.job.listing import Place
 from maestro.job.model import Filter, Job
 from maestro_api.cursor import Cursor
-from maestro_api.database import reading
-from maestro_api.shared import Shared
+from maestro_api.shared import Recent, Shared
 
 FRESH_SECONDS = 1.0
-"""How old a total may be. It counts whatever matches, which takes a while where that is a million jobs."""
+"""How long a total is good for. Counting takes a while where a million jobs match."""
 
 COUNTS_AT_ONCE = 2
 """Totals counted at the same time; a crowd of lists shall not take every connection of the pool."""
@@ -46,8 +44,9 @@ class Lists:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._totals = Totals(pool)
-        self._shared: Shared[bytes] = Shared()
+        self._pages: Shared[bytes] = Shared()
+        self._totals: Recent[int] = Recent(FRESH_SECONDS, COUNTS_HELD)
+        self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
 
     async def page(self, asked: Asked, render: Callable[[Asked, Page], bytes]) -> bytes:
         """The page, rendered once for all who share it."""
@@ -55,10 +54,10 @@ class Lists:
         async def answer() -> bytes:
             return render(asked, await self._read(asked))
 
-        return await self._shared.answer(asked, answer)
+        return await self._pages.answer(asked, answer)
 
     async def _read(self, asked: Asked) -> Page:
-        async with reading(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             jobs, more = await listing.page(
                 conn,
                 asked.wanted,
@@ -75,50 +74,17 @@ class Lists:
     async def _total(self, asked: Asked, count: int, more: bool) -> int:
         if asked.after:
             known = asked.after.total_of(asked.wanted)
-            return await self._totals.of(asked.wanted) if known is None else known
+            return await self._counted(asked.wanted) if known is None else known
         seen = asked.offset + count
         if not more and (count or not asked.offset):
             return seen  # the list ends here
-        counted = await self._totals.of(asked.wanted)
+        counted = await self._counted(asked.wanted)
         # What was counted a moment ago may disagree with what was found just now.
         return max(counted, seen + 1) if more else min(counted, seen)
 
-
-@dataclass(frozen=True, slots=True)
-class _Count:
-    began: float
-    task: asyncio.Task[int]
-
-    @property
-    def holds(self) -> bool:
-        return not self.task.done() or monotonic() < self.began + FRESH_SECONDS
-
-
-class Totals:
-    """How many jobs match a filter, exactly, as of now or of a second ago at most."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._room = asyncio.Semaphore(COUNTS_AT_ONCE)
-        self._counts: dict[Filter, _Count] = {}  # the least lately begun first
-
-    async def of(self, wanted: Filter) -> int:
-        """Whoever asks while the same is being counted waits for that."""
-        count = self._counts.get(wanted)
-        if count is None or not count.holds:
-            self._counts.pop(wanted, None)
-            count = self._counts[wanted] = _Count(monotonic(), asyncio.create_task(self._count(wanted)))
-            self._drop_oldest()
-        return await asyncio.shield(count.task)
-
-    async def _count(self, wanted: Filter) -> int:
-        try:
-            async with self._room, reading(self._pool) as conn:
+    async def _counted(self, wanted: Filter) -> int:
+        async def count() -> int:
+            async with self._counting, autocommit(self._pool) as conn:
                 return await listing.total(conn, wanted)
-        except BaseException:
-            self._counts.pop(wanted, None)
-            raise
 
-    def _drop_oldest(self) -> None:
-        while len(self._counts) > COUNTS_HELD:
-            del self._counts[next(iter(self._counts))]
+        return await self._totals.answer(wanted, count)

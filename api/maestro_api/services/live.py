@@ -16,8 +16,9 @@ from maestro_api.hub import Encode, Hub, Reader
 
 log = logging.getLogger(__name__)
 
-_PACE_SECONDS = 0.12
-"""Between two looks, however much changes."""
+_PACE_SECONDS = 0.08
+"""Between two looks, however much changes: a little less than between two notifications of one process, so
+that only those of several have to wait for it."""
 
 _RECHECK_SECONDS = 5.0
 """All jobs with readers are looked at this often, for changes that nobody was told of."""
@@ -39,6 +40,7 @@ class Live:
         self._readers: set[Reader] = set()
         self._open = 0
         self._closed = False
+        self._recheck_seconds = _RECHECK_SECONDS
         self._histories = asyncio.Semaphore(_HISTORIES_AT_ONCE)
         # Jobs to look at, in the order in which they changed.
         self._changed: dict[UUID, None] = {}
@@ -137,7 +139,7 @@ class Live:
 
     async def _keep_rechecking(self) -> NoReturn:
         while True:
-            await asyncio.sleep(_RECHECK_SECONDS)
+            await asyncio.sleep(self._recheck_seconds)
             self._recheck()
 
     async def _keep_looking(self) -> NoReturn:

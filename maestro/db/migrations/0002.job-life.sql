@@ -35,8 +35,9 @@ ALTER TABLE jobs
     ADD COLUMN losses           smallint NOT NULL DEFAULT 0, -- messages of it that were thought lost
     ADD COLUMN progress         real,
     ADD COLUMN progress_message text,
+    -- At most 64 characters, whatever a bot sends: an index holds it.
     ADD COLUMN error_class      text GENERATED ALWAYS AS
-        (CASE WHEN status = 'failed' THEN coalesce(result ->> 'error_class', 'UNKNOWN') END) STORED;
+        (CASE WHEN status = 'failed' THEN left(coalesce(result ->> 'error_class', 'UNKNOWN'), 64) END) STORED;
 UPDATE jobs SET attempt_open = true WHERE status = 'running';
 CREATE INDEX jobs_waiting ON jobs (automation_id, priority DESC, id) WHERE waits_for_slot AND status = 'pending';
 CREATE INDEX jobs_start_deadline ON jobs (start_deadline)

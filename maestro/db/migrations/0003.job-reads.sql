@@ -13,5 +13,8 @@ CREATE INDEX jobs_by_user ON jobs (user_id, status, created_at, id) INCLUDE (aut
 DROP INDEX jobs_newest;
 -- jobs_by_status and jobs_by_automation find the open ones as well.
 DROP INDEX jobs_open;
+
+-- Statistics of ended jobs and the latest ends of each automation, out of this index alone.
 DROP INDEX jobs_ended;
-CREATE INDEX jobs_ended ON jobs (automation_id, completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX jobs_ended ON jobs (automation_id, completed_at) INCLUDE (status, started_at, schedule_id, error_class)
+    WHERE completed_at IS NOT NULL;

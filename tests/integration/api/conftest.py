@@ -8,7 +8,8 @@ import pytest
 from integration import servers
 from integration.api.service import Service, serve
 
-_EMPTY = "TRUNCATE automations, queue_claims, schedules, jobs, job_logs RESTART IDENTITY CASCADE"
+_EMPTY = """TRUNCATE automations, queue_claims, schedules, jobs, job_logs, idempotency_keys, queue_states,
+dead_letters RESTART IDENTITY CASCADE"""
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 import requests
+from fastapi import FastAPI
 from psycopg import sql
 
 from integration.api.fake_kube import FakeKube
@@ -29,6 +30,7 @@ class Service:
     root: str
     kube: FakeKube
     settings: Settings
+    app: FastAPI
     session: requests.Session = field(default_factory=requests.Session)
 
     def call(self, method: str, path: str, **keywords: Any) -> requests.Response:
@@ -93,7 +95,7 @@ def serve(database_uri: str, amqp_url: str, **settings: Any) -> Iterator[Service
     server = Server(app, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, name="api")
     thread.start()
-    service = Service(f"http://127.0.0.1:{port}", kube, chosen)
+    service = Service(f"http://127.0.0.1:{port}", kube, chosen, app)
     try:
         wait_for(lambda: requests.get(f"{service.root}/livez", timeout=1).raise_for_status(), "the api", 20)
         yield service

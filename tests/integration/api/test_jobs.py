@@ -154,13 +154,16 @@ def test_retry_makes_a_new_job_of_the_same_parameters(service: Service) -> None:
 def test_logs_come_whole_or_after_a_line(service: Service) -> None:
     job = service.running()
     assert service.get(f"/jobs/{job}/logs").json() == []
-    for start in range(0, 4_500, 900):
-        lines = [{"level": "INFO", "message": f"line {n}"} for n in range(start, start + 900)]
+    for start in range(0, 11_000, 1_000):
+        lines = [{"level": "INFO", "message": f"line {n}"} for n in range(start, start + 1_000)]
         assert service.worker("POST", f"/{job}/logs", lines).status_code == 201
     whole = service.get(f"/jobs/{job}/logs").json()
-    assert [line["message"] for line in whole] == [f"line {n}" for n in range(4_500)]
+    assert [line["message"] for line in whole] == [f"line {n}" for n in range(11_000)]
     LogLineOut.model_validate(whole[0])
     tail = service.get(f"/jobs/{job}/logs?after={whole[3]['id']}&limit=2100").json()
     assert tail == whole[4:2104]
+    assert service.get(f"/jobs/{job}/logs?after={whole[8_999]['id']}&limit=2000").json() == whole[9_000:]
+    assert service.get(f"/jobs/{job}/logs?limit=9000").json() == whole[:9_000]
+    assert service.get(f"/jobs/{job}/logs?after={whole[-1]['id']}").json() == []
     assert service.get(f"/jobs/{job}/logs?limit=0").status_code == 400
     assert service.get(f"/jobs/{job}/logs?after={2**63}").status_code == 400

@@ -30,6 +30,16 @@ async def conn(database_uri: str) -> Any:
         yield connection
 
 
+@pytest.fixture
+async def autocommitting(database_uri: str) -> Any:
+    async with open_pool(database_uri, size=1, autocommit=True) as pool, pool.connection() as connection:
+        yield connection
+
+
+async def register_new(conn: Connection, body: dict[str, Any]) -> Automation | None:
+    return await store.register_new(conn, body, shared_queues=SHARED)
+
+
 async def register(conn: Connection, body: dict[str, Any]) -> Automation:
     return await store.register(conn, body, shared_queues=SHARED)
 
@@ -91,6 +101,60 @@ async def test_a_pause_outlives_edits_and_ends_with_its_object(conn: Connection)
     for change in (store.pause, store.resume):
         with pytest.raises(NotFound):
             await change(conn, known.id)
+
+
+async def test_a_new_one_is_taken_up_at_once(autocommitting: Connection) -> None:
+    made = await register_new(autocommitting, resource("a", queueName="own", description="reads"))
+    assert made is not None
+    assert (made.queue, made.description, made.generation) == ("own", "reads", 1)
+    assert await register_new(autocommitting, resource("a", queueName="own", description="reads")) == made
+    assert await register(autocommitting, resource("a", queueName="own", description="reads")) == made
+    with pytest.raises(SpecRefused, match="belongs to the namespace bots"):  # it has claimed its queue
+        await register(autocommitting, resource("a", uid="u2", queueName="own", namespace="other"))
+
+
+@pytest.mark.parametrize(
+    "more_to_it",
+    [
+        resource("a", generation=2),
+        resource("a", uid="u2"),
+        resource("b", uid="u2", displayName="Fetch"),
+        resource("b", uid="u2", queueName="own", namespace="other"),
+        resource("b", uid="u2", queueName="maestro.dlq"),
+        resource("b", uid="u2", queueName="automation_jobs", worker={"script": "x"}),
+        resource("b", uid="u2", defaultParams={"x": "\u0000"}),
+    ],
+)
+async def test_what_takes_more_than_that_changes_nothing(
+    autocommitting: Connection, more_to_it: dict[str, Any]
+) -> None:
+    known = await register_new(autocommitting, resource("a", queueName="own", displayName="Fetch"))
+    assert await register_new(autocommitting, more_to_it) is None
+    assert await store.list_all(autocommitting) == [known]
+
+
+async def test_a_predecessors_row_is_taken_up_at_once_only_when_it_is_dealt_with(
+    autocommitting: Connection, database: psycopg.Connection
+) -> None:
+    first = await register_new(autocommitting, resource("a", queueName="own"))
+    assert first is not None
+    await store.retire(autocommitting, "bots", "a")
+    assert await register_new(autocommitting, resource("a", uid="u2")) is None
+    assert await register_new(autocommitting, resource("a", queueName="own")) is None
+    await store.cleared(autocommitting, first.id)
+    database.execute("INSERT INTO jobs (id, automation_id) VALUES (%s, %s)", (uuid7(), first.id))
+    assert await register_new(autocommitting, resource("a", uid="u2")) is None
+    await store.cancel_orphans(autocommitting)
+    again = await register_new(autocommitting, resource("a", uid="u2"))
+    assert again is not None
+    assert (again.id, again.queue, again.retired_at) == (first.id, "automation_jobs", None)
+
+
+async def test_a_reserved_row_is_taken_up_at_once(autocommitting: Connection) -> None:
+    reserved = await store.reserve(autocommitting, "bots", "a-x1", "Fetch")
+    made = await register_new(autocommitting, resource("a-x1", displayName="Fetch"))
+    assert made is not None
+    assert made.id == reserved
 
 
 async def test_an_older_generation_changes_nothing(conn: Connection) -> None:

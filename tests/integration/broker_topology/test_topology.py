@@ -52,6 +52,27 @@ async def test_many_at_once(topology: Topology, management: Management) -> None:
     assert len(management.dead_letter_keys()) == 50
 
 
+async def test_what_was_just_ensured_is_asked_for_again_only_when_forgotten(
+    topology: Topology, management: Management, broker: Broker
+) -> None:
+    state = await topology.ensure("q", CONTRACT)
+    with broker.connect() as connection:
+        connection.channel().queue_delete("q")
+    assert await topology.ensure("q", CONTRACT) == state
+    assert management.queues() == {"maestro.dlq"}
+    topology.forget("q")
+    assert await topology.ensure("q", CONTRACT) == state
+    assert management.queues() == {"q", "maestro.dlq"}
+    assert "other arguments" in (await topology.ensure("q", {})).note
+
+
+async def test_what_was_deleted_is_made_again(topology: Topology, management: Management) -> None:
+    await topology.ensure("q", CONTRACT)
+    assert await topology.delete("q")
+    await topology.ensure("q", CONTRACT)
+    assert (management.queues(), management.dead_letter_keys()) == ({"q", "maestro.dlq"}, {"q"})
+
+
 async def test_an_existing_queue_is_used_and_noted(topology: Topology, broker: Broker) -> None:
     with broker.connect() as connection:
         connection.channel().queue_declare("old", durable=True, arguments={"x-max-priority": 5})
@@ -117,7 +138,7 @@ async def test_a_broker_that_is_away_is_said_and_found_again(own_broker: Broker)
         await topology.ensure("q", CONTRACT)
         own_broker.container.stop()
         with pytest.raises(BrokerAway):
-            await topology.ensure("q", CONTRACT)
+            await topology.ensure("other", CONTRACT)
         with pytest.raises(BrokerAway):
             Management(own_broker.management_uri, "/").queues()
         own_broker.container.start()

@@ -4,9 +4,10 @@ import asyncio
 import socket
 
 import psycopg
+import pytest
 
 from maestro import metrics
-from maestro.db import Pool, note_pool, open_pool
+from maestro.db import Pool, autocommit, note_pool, open_pool
 
 
 async def test_a_vanished_peer_is_given_up(database_uri: str, database: psycopg.Connection) -> None:
@@ -41,6 +42,14 @@ async def test_a_connection_that_died_while_it_lay_idle_is_replaced(
         assert await _backend(pool) != before
 
 
+async def test_with_autocommit_a_statement_is_seen_at_once(
+    database_uri: str, database: psycopg.Connection
+) -> None:
+    async with open_pool(database_uri, size=1, autocommit=True) as pool, pool.connection() as connection:
+        await connection.execute("CREATE TABLE seen ()")
+        assert database.execute("SELECT * FROM seen").fetchall() == []
+
+
 def told(name: str) -> float:
     return metrics.Registry(metrics.OPERATOR).get_sample_value(f"maestro_database_pool_{name}") or 0
 
@@ -63,3 +72,31 @@ async def test_metrics_tell_who_waits_and_for_how_long(
         assert [told(each) for each in ("available", "waiting")] == [1, 0]
     assert told("waits_total") - waits == 1
     assert told("wait_seconds_total") - seconds >= 0.2
+
+
+async def test_statements_commit_one_by_one_and_the_next_user_has_transactions(
+    database_uri: str, database: psycopg.Connection
+) -> None:
+    counted = b"SELECT count(*) FROM queue_claims"
+    insert = b"INSERT INTO queue_claims (queue, namespace) VALUES (%s, 'n')"
+    async with open_pool(database_uri, size=1) as pool:
+        async with autocommit(pool) as connection:
+            await connection.execute(insert, ("kept",))
+            assert database.execute(counted).fetchone() == (1,)
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            async with autocommit(pool) as connection:
+                await connection.execute(b"SELECT 1 / 0")
+        async with pool.connection() as connection:
+            await connection.execute(insert, ("rolled back",))
+            await connection.rollback()
+        assert database.execute(counted).fetchone() == (1,)
+
+
+async def test_a_statement_that_is_given_up_leaves_the_pool_usable(database_uri: str) -> None:
+    async with open_pool(database_uri, size=1) as pool:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), autocommit(pool) as connection:
+                await connection.execute(b"SELECT pg_sleep(30)")
+        async with asyncio.timeout(10), pool.connection() as connection:
+            assert not connection.autocommit
+            assert await (await connection.execute(b"SELECT 1 AS one")).fetchone() == {"one": 1}

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from psycopg.errors import CheckViolation, DeadlockDetected, SerializationFailure, UndefinedTable
+from psycopg import DataError
+from psycopg.errors import (
+    CheckViolation,
+    DeadlockDetected,
+    NumericValueOutOfRange,
+    SerializationFailure,
+    StatementTooComplex,
+    UndefinedTable,
+)
 
 from maestro.errors import BadInput, DatabaseAway, MaestroError, NotFound, Overloaded, Unavailable
 from maestro_api import coalescer
@@ -179,9 +187,19 @@ async def test_a_refused_call_is_told_alone_and_not_counted_as_committed() -> No
     assert flushes.committed == calls_of(1, 3)
 
 
-async def test_one_bad_row_among_50_fails_alone() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        CheckViolation("class 23"),
+        NumericValueOutOfRange("class 22"),
+        StatementTooComplex("class 54"),
+        DataError("refused before it was sent"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+    ],
+)
+async def test_one_bad_row_among_50_fails_alone(error: Exception) -> None:
     flushes = Flushes()
-    flushes.bad[("17", 17)] = CheckViolation("no")
+    flushes.bad[("17", 17)] = error
     tasks = send(lane_of(flushes), *calls_of(*range(50)))
     await asyncio.wait(tasks)
     with pytest.raises(BadInput, match="can't keep this"):

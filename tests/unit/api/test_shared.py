@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from maestro_api.shared import Shared
+from maestro_api import shared as shared_module
+from maestro_api.shared import Recent, Shared
 
 
 class Source:
@@ -99,3 +100,58 @@ async def test_nothing_is_held_of_what_has_been_answered() -> None:
     await asyncio.gather(*asked)
     await settle()
     assert not shared._last
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1_000.0]
+    monkeypatch.setattr(shared_module, "monotonic", lambda: now[0])
+    return now
+
+
+async def test_an_answer_is_held_from_when_it_was_found(clock: list[float]) -> None:
+    recent, query = Recent[int](2.0), Source()
+    first = asyncio.create_task(recent.answer("k", query))
+    await settle()
+    clock[0] += 60
+    query.go.release()
+    assert await first == 1
+    clock[0] += 1.9
+    assert await recent.answer("k", query) == 1
+    clock[0] += 0.1
+    query.go.release()
+    assert await recent.answer("k", query) == 2
+    assert query.begun == 2
+
+
+async def test_who_asks_while_a_query_is_under_way_waits_for_it(clock: list[float]) -> None:
+    recent, query = Recent[int](2.0), Source()
+    asked = [asyncio.create_task(recent.answer("k", query)) for _ in range(3)]
+    await settle()
+    clock[0] += 60
+    asked.append(asyncio.create_task(recent.answer("k", query)))
+    await settle()
+    asked[0].cancel()
+    query.go.release()
+    assert await asyncio.gather(*asked[1:]) == [1] * 3
+    assert query.begun == 1
+
+
+async def test_an_error_is_not_held(clock: list[float]) -> None:
+    recent, query = Recent[int](2.0), Source()
+    query.failing = True
+    query.go.release()
+    with pytest.raises(ValueError, match="1"):
+        await recent.answer("k", query)
+    query.failing = False
+    query.go.release()
+    assert await recent.answer("k", query) == 2
+
+
+async def test_of_many_keys_the_latest_are_held(clock: list[float]) -> None:
+    recent, query = Recent[int](2.0, most=2), Source()
+    for _ in range(4):
+        query.go.release()
+    assert [await recent.answer(key, query) for key in "abc"] == [1, 2, 3]
+    assert [await recent.answer(key, query) for key in "cb"] == [3, 2]
+    assert await recent.answer("a", query) == 4

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -105,3 +106,17 @@ async def test_a_step_that_hangs_makes_the_process_unhealthy(monkeypatch: pytest
     assert b"404" in _reply(b"GET / HTTP/1.1\r\n", [resting])
     for task in tasks:
         task.cancel()
+
+
+def test_a_try_that_began_before_it_came_back_tells_of_no_new_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    outage, began = Outage("PostgreSQL"), time.monotonic()
+    outage.away(began)
+    outage.back()
+    outage.away(began)
+    outage.away(time.monotonic() + 1)
+    said = [record.getMessage() for record in caplog.records]
+    away = "PostgreSQL is away, trying again until it is back"
+    assert said == [away, "PostgreSQL is back", away]

@@ -1,0 +1,3 @@
+module rps-maestro.io/bench/driver
+
+go 1.26

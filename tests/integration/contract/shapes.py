@@ -1,0 +1,128 @@
+"""The contract's objects, field by field: exact names, exact types."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+Check = Callable[[object], bool]
+"""Whether a value is as the contract has it."""
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+STATUSES = ("pending", "running", "completed", "completed_no_invoices", "failed", "canceled")
+
+
+def integer(value: object) -> bool:
+    return type(value) is int
+
+
+def number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def boolean(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def mapping(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def sequence(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def anything(_value: object) -> bool:
+    return True
+
+
+def uuid(value: object) -> bool:
+    return isinstance(value, str) and str(UUID(value)) == value
+
+
+def instant(value: object) -> bool:
+    """RFC 3339 with a zone."""
+    return isinstance(value, str) and _RFC_3339.fullmatch(value) is not None
+
+
+def status(value: object) -> bool:
+    return value in STATUSES
+
+
+def maybe(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def fits(value: Any, shape: Mapping[str, Check]) -> None:
+    """Asserts that an object has these fields and no others, each of its type."""
+    assert set(value) == set(shape)
+    has(value, shape)
+
+
+def has(value: Any, shape: Mapping[str, Check]) -> None:
+    """Asserts that an object has these fields, each of its type, whatever else it has."""
+    assert set(value) >= set(shape)
+    wrong = {field: value[field] for field, check in shape.items() if not check(value[field])}
+    assert not wrong
+
+
+AUTOMATION: Mapping[str, Check] = {
+    "id": integer,
+    "name": text,
+    "description": text,
+    "scriptPath": text,
+    "queueName": text,
+    "defaultParams": maybe(mapping),
+    "parameterSchema": maybe(sequence),
+    "createdAt": instant,
+    "updatedAt": instant,
+}
+JOB: Mapping[str, Check] = {
+    "id": uuid,
+    "automationId": integer,
+    "userId": maybe(text),
+    "status": status,
+    "parameters": mapping,
+    "result": anything,
+    "retryCount": integer,
+    "startedAt": maybe(instant),
+    "completedAt": maybe(instant),
+    "cancellationRequestedAt": maybe(instant),
+    "lastHeartbeatAt": maybe(instant),
+    "createdAt": instant,
+}
+JOB_AS_MAESTRO_SHOWS_IT: Mapping[str, Check] = {
+    **JOB,
+    "attempt": integer,
+    "progress": maybe(number),
+    "progressMessage": maybe(text),
+    "queue": text,
+    "scheduleId": maybe(integer),
+    "scheduledFor": maybe(instant),
+    "errorClass": maybe(text),
+    "startDeadline": maybe(instant),
+    "priority": integer,
+}
+LOG_LINE: Mapping[str, Check] = {
+    "id": integer,
+    "jobId": uuid,
+    "timestamp": instant,
+    "level": text,
+    "message": text,
+    "actionable": boolean,
+}
+SCHEDULE: Mapping[str, Check] = {
+    "id": integer,
+    "automationId": integer,
+    "cronExpression": text,
+    "parameters": mapping,
+    "nextRunAt": maybe(instant),
+    "isEnabled": boolean,
+    "createdAt": instant,
+    "updatedAt": instant,
+}

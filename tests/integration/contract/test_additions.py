@@ -1,0 +1,183 @@
+"""What Maestro adds to the contract, a test for each row."""
+
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+import requests
+
+from integration.api.service import ADMIN_TOKEN, WORKER_KEY
+from integration.contract.shapes import JOB_AS_MAESTRO_SHOWS_IT, fits, integer, text, uuid
+from integration.contract.stack import Stack, taken
+from integration.contract.test_people import events_of
+
+
+def test_post_automation_execute_batch(stack: Stack) -> None:
+    made = stack.automation(defaultParams={"dry": True}, parameterSchema=[{"name": "n", "type": "number"}])
+    path = f"/automations/{made['id']}/execute/batch"
+    reply = stack.service.post(path, [{"n": number} for number in range(1_000)])
+    assert reply.status_code == 202
+    assert [job["parameters"] for job in reply.json()] == [{"dry": True, "n": n} for n in range(1_000)]
+    for job in reply.json()[:3]:
+        fits(job, JOB_AS_MAESTRO_SHOWS_IT)
+    jobs = f"/jobs?automation_id={made['id']}"
+    assert stack.service.get(jobs).json()["total"] == 1_000
+    assert stack.service.post(path, []).json() == []
+    for malformed in ([{}] * 1_001, {}, [1], None):
+        assert stack.service.post(path, malformed).status_code == 400
+    refused = stack.service.post(path, [{"n": 1}, {"n": "x"}])
+    assert (refused.status_code, [field["name"] for field in refused.json()["fields"]]) == (422, ["1.n"])
+    assert stack.service.get(f"{jobs}&limit=1").json()["items"][0]["id"] == reply.json()[-1]["id"]
+
+
+def test_get_jobs_by_cursor(stack: Stack) -> None:
+    made = stack.automation()
+    batch = stack.service.post(f"/automations/{made['id']}/execute/batch", [{}] * 7).json()
+    ids, cursor = [], ""
+    while cursor is not None:
+        page = stack.service.get(f"/jobs?automation_id={made['id']}&limit=3{cursor and f'&after={cursor}'}")
+        assert page.status_code == 200
+        ids += [job["id"] for job in page.json()["items"]]
+        cursor = page.json()["nextCursor"]
+    assert ids == [job["id"] for job in reversed(batch)]
+    assert stack.service.get("/jobs?after=nonsense").status_code == 400
+
+
+def test_get_job_logs_after_and_limit(stack: Stack) -> None:
+    job = stack.running()
+    lines = [{"level": "INFO", "message": str(number)} for number in range(5)]
+    ids = stack.service.worker("POST", f"/{job}/logs", lines).json()["log_ids"]
+    whole = stack.service.get(f"/jobs/{job}/logs").json()
+    assert [line["id"] for line in whole] == ids
+    assert stack.service.get(f"/jobs/{job}/logs?after={ids[1]}").json() == whole[2:]
+    assert stack.service.get(f"/jobs/{job}/logs?after={ids[1]}&limit=2").json() == whole[2:4]
+
+
+def test_last_event_id(stack: Stack) -> None:
+    job = stack.running()
+    lines = [{"level": "INFO", "message": str(number)} for number in range(5)]
+    ids = stack.service.worker("POST", f"/{job}/logs", lines).json()["log_ids"]
+    stack.service.worker("POST", f"/{job}/finish", {"status": "completed"})
+    headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Last-Event-ID": str(ids[2])}
+    url = f"{stack.service.root}/api/v1/jobs/{job}/logs/stream"
+    raw = requests.get(url, headers=headers, timeout=30).text
+    sent = [line for line in raw.splitlines() if line.startswith("id: ")]
+    assert sent == [f"id: {each}" for each in ids[3:]]
+    with closing(requests.get(url, headers=headers, stream=True, timeout=30)) as reply:
+        told = list(events_of(reply))
+    assert [data["id"] for name, data in told if name == "log"] == ids[3:]
+    assert told[-1] == ("end", {"status": "completed"})
+
+
+@pytest.mark.parametrize("form", ["array", "ndjson"])
+def test_post_worker_logs(stack: Stack, form: str) -> None:
+    job = stack.running(token="t")
+    lines = [{"level": "INFO", "message": f"line {n}", "seq": n} for n in range(1_000)]
+
+    def send(some: list[dict[str, Any]]) -> requests.Response:
+        each = [json.dumps(line) for line in some]
+        return requests.post(
+            f"{stack.service.root}/api/v1/worker/jobs/{job}/logs",
+            data="\n".join(each) if form == "ndjson" else f"[{','.join(each)}]",
+            headers={"X-Worker-API-Key": WORKER_KEY, "X-Attempt-Token": "t"},
+            timeout=30,
+        )
+
+    first = send(lines)
+    assert first.status_code == 201
+    fits(first.json(), {"message": text, "log_ids": lambda ids: all(map(integer, ids))})
+    again = send(lines)
+    assert (again.status_code, again.json()["log_ids"]) == (201, first.json()["log_ids"])
+    assert len(stack.service.get(f"/jobs/{job}/logs").json()) == 1_000
+    assert send([*lines, lines[0]]).status_code == 400
+    bad = send([lines[0], {"level": "INFO"}])
+    assert bad.status_code == 400
+    assert "1.message" in bad.json()["error"]
+
+
+def test_x_attempt_token(stack: Stack) -> None:
+    job = stack.job()["id"]
+    first = stack.service.worker("POST", f"/{job}/start", token="mine")
+    again = stack.service.worker("POST", f"/{job}/start", token="mine")
+    assert (first.status_code, first.json()["attempt"], again.json()) == (200, 1, first.json())
+    line, end = {"level": "INFO", "message": "m"}, {"status": "completed"}
+    calls = [
+        ("POST", "log", line),
+        ("POST", "logs", [line]),
+        ("POST", "heartbeat", None),
+        ("GET", "cancellation", None),
+        ("POST", "release", None),
+        ("POST", "finish", end),
+    ]
+    for other in ("another", None):
+        assert stack.service.worker("POST", f"/{job}/start", token=other).status_code == 409
+        for method, call, body in calls:
+            assert stack.service.worker(method, f"/{job}/{call}", body, token=other).status_code == 409
+    for method, call, body in calls[:4] + calls[5:]:
+        assert stack.service.worker(method, f"/{job}/{call}", body, token="mine").ok
+    assert stack.shown(job)["status"] == "completed"
+
+
+def test_post_worker_release(stack: Stack) -> None:
+    made = stack.automation()
+    with stack.queue(made["queueName"]) as channel:
+        job = stack.job(made)["id"]
+        taken(channel, made["queueName"])
+        assert stack.service.worker("POST", f"/{job}/start", token="first").status_code == 200
+        reply = stack.service.worker("POST", f"/{job}/release", token="first")
+        assert reply.status_code == 200
+        fits(reply.json(), {"message": text, "job_id": uuid, "status": text})
+        assert (reply.json()["job_id"], reply.json()["status"]) == (job, "pending")
+        assert json.loads(taken(channel, made["queueName"])[1])["job_id"] == job
+    assert (stack.shown(job)["status"], stack.shown(job)["retryCount"]) == ("pending", 0)
+    second = stack.service.worker("POST", f"/{job}/start", token="second")
+    assert (second.status_code, second.json()["attempt"]) == (200, 2)
+    assert stack.shown(job)["retryCount"] == 0
+
+
+def test_post_worker_heartbeat(stack: Stack) -> None:
+    job = stack.running()
+    reply = stack.service.worker("POST", f"/{job}/heartbeat", {"progress": 0.25, "message": "page 1 of 4"})
+    assert (reply.status_code, reply.json()) == (200, {"cancellation_requested": False})
+    shown = stack.shown(job)
+    assert (shown["progress"], shown["progressMessage"]) == (0.25, "page 1 of 4")
+    stack.service.post(f"/jobs/{job}/cancel")
+    bare = stack.service.worker("POST", f"/{job}/heartbeat")
+    assert (bare.status_code, bare.json()) == (200, {"cancellation_requested": True})
+    assert stack.shown(job)["progress"] == 0.25
+    for progress in (-0.1, 1.1, "half"):
+        assert stack.service.worker("POST", f"/{job}/heartbeat", {"progress": progress}).status_code == 400
+
+
+def test_what_a_job_shows(stack: Stack) -> None:
+    made = stack.automation(priority=7, startDeadlineSeconds=3600)
+    job = stack.job(made)
+    fits(job, JOB_AS_MAESTRO_SHOWS_IT)
+    assert (job["attempt"], job["progress"], job["queue"]) == (0, None, made["queueName"])
+    assert (job["scheduleId"], job["scheduledFor"], job["errorClass"]) == (None, None, None)
+    assert job["priority"] == 7
+    assert job["startDeadline"] > job["createdAt"]
+    stack.service.worker("POST", f"/{job['id']}/start")
+    assert stack.shown(job["id"])["attempt"] == 1
+
+
+def test_get_schedules_include_disabled(stack: Stack) -> None:
+    made = stack.automation()
+    asked = {"automationId": made["id"], "cronExpression": "@daily", "isEnabled": False}
+    disabled = stack.service.post("/schedules", asked).json()
+    assert disabled["nextRunAt"] is None
+    assert disabled not in stack.service.get("/schedules").json()
+    assert disabled not in stack.service.get("/schedules?include_disabled=false").json()
+    assert disabled in stack.service.get("/schedules?include_disabled=true").json()
+
+
+def test_what_is_at_the_root(stack: Stack) -> None:
+    root = stack.service.root
+    for path in ("/livez", "/readyz", "/openapi.json", "/docs"):
+        assert requests.get(root + path, timeout=10).status_code == 200
+    assert requests.get(f"{root}/openapi.json", timeout=10).json()["openapi"].startswith("3.")
+    metrics = requests.get(f"{root}/metrics", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=10)
+    assert metrics.status_code == 200
+    assert metrics.headers["Content-Type"].startswith("text/plain")
+    assert "# TYPE " in metrics.text
