@@ -63,11 +63,16 @@ WITH moment AS (
     SELECT over.*,
            CASE WHEN to_cancel THEN 'Cancel' ELSE after_failure(retry_policy, failed_class, attempts) END AS action
     FROM over
+), unpaused AS (
+    SELECT id FROM automations
+    WHERE paused_at IS NULL AND id IN (SELECT automation_id FROM judged WHERE action = 'Suspend')
+    ORDER BY id
+    FOR NO KEY UPDATE
 ), paused AS (
     UPDATE automations
     SET paused_at = now(), paused_reason = format('RetryRule: A job failed with %%s.', judged.failed_class)
-    FROM judged
-    WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.action = 'Suspend'
+    FROM unpaused, judged
+    WHERE automations.id = unpaused.id AND judged.automation_id = unpaused.id AND judged.action = 'Suspend'
 )
 UPDATE jobs
 SET status = CASE judged.action WHEN 'Cancel' THEN 'canceled' WHEN 'Retry' THEN 'pending' ELSE 'failed' END,

@@ -101,7 +101,8 @@ SELECT id FROM automations WHERE id = ANY(%(ids)s::integer[]) ORDER BY id FOR NO
 -- name: grant_slots
 -- Free slots go to waiting jobs by priority, then age; who has one is owed a publication, claimed by the caller for
 -- 30 s. Running and granted jobs are counted under the automation's lock, in a statement begun after it was had. An
--- automation whose limit has gone lets all of them go, some at a time; a job that backs off waits on.
+-- automation whose limit has gone lets all of them go, some at a time; a job that backs off waits on. Whoever holds a
+-- job may be about to suspend its automation, whose row is held here: such a job is passed over until the next time.
 WITH room AS (
     SELECT a.id,
            a.max_concurrency - (SELECT count(*) FROM jobs
@@ -123,7 +124,7 @@ WITH room AS (
     SELECT jobs.id FROM jobs JOIN chosen ON chosen.id = jobs.id
     WHERE jobs.waits_for_slot AND jobs.status = 'pending'
     ORDER BY jobs.id
-    FOR NO KEY UPDATE OF jobs
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
 ), granted AS (
     UPDATE jobs SET waits_for_slot = false, publish_due_at = now() + interval '30 s'
     FROM locked WHERE jobs.id = locked.id
@@ -192,11 +193,15 @@ WITH asked AS (
         result = jsonb_build_object('error_class', 'WORKER_LOST', 'error',
             format('The worker was lost in attempt %%s, the last one that the retryPolicy allows.', jobs.attempt))
     FROM judged WHERE jobs.id = judged.id AND judged.verdict = 'lost'
+), unpaused AS (
+    SELECT id FROM automations
+    WHERE paused_at IS NULL AND id IN (SELECT automation_id FROM judged
+        WHERE verdict = 'lost' AND retry_action(retry_policy, 'WORKER_LOST') = 'Suspend')
+    ORDER BY id
+    FOR NO KEY UPDATE
 ), paused AS (
     UPDATE automations SET paused_at = now(), paused_reason = 'RetryRule: A job failed with WORKER_LOST.'
-    FROM judged
-    WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.verdict = 'lost'
-      AND retry_action(judged.retry_policy, 'WORKER_LOST') = 'Suspend'
+    FROM unpaused WHERE automations.id = unpaused.id
 )
 SELECT asked.id, CASE judged.verdict WHEN 'lost' THEN 'failed' ELSE judged.status END AS status,
        coalesce(judged.verdict, 'unknown') AS verdict, coalesce(began.attempt, judged.attempt) AS attempt,
@@ -304,10 +309,15 @@ WITH asked AS (
         publish_due_at = now() + retry_delay(judged.retry_policy, judged.attempts),
         waits_for_slot = judged.max_concurrency IS NOT NULL, timed_out_at = NULL, cancellation_requested_at = NULL
     FROM judged WHERE jobs.id = judged.id AND judged.action = 'Retry'
+), unpaused AS (
+    SELECT id FROM automations
+    WHERE paused_at IS NULL AND id IN (SELECT automation_id FROM judged WHERE action = 'Suspend')
+    ORDER BY id
+    FOR NO KEY UPDATE
 ), paused AS (
     UPDATE automations SET paused_at = now(), paused_reason = format('RetryRule: A job failed with %%s.', judged.failed_class)
-    FROM judged
-    WHERE automations.id = judged.automation_id AND automations.paused_at IS NULL AND judged.action = 'Suspend'
+    FROM unpaused, judged
+    WHERE automations.id = unpaused.id AND judged.automation_id = unpaused.id AND judged.action = 'Suspend'
 )
 SELECT asked.id, locked.status, locked.attempt,
        locked.attempt_token IS NOT DISTINCT FROM asked.token AS current,
