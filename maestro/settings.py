@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     a one nothing can be heard (LISTEN). Absent: `database_uri` is direct."""
 
     database_pool_size: int = 8
-    """Connections per process at most. Two flushes of the hot path run side by side, reads get the rest."""
+    """Connections per process at most. In the api 4 are the hot path's, reads get the rest, at least 2."""
 
     broker_uri: SecretStr
     """`amqp://user:password@host:port/vhost`; a vhost per release."""

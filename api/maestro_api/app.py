@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from maestro import metrics
 from maestro.broker.message import Message
 from maestro.broker.publisher import Publisher
-from maestro.db import Pool, autocommit, note_pool, open_pool
+from maestro.db import Pool, autocommit, note_pools, open_pool
 from maestro.job import store
 from maestro.job.feed import Feed
 from maestro.kube.client import Kube
@@ -35,7 +35,7 @@ from maestro_api import (
     why,
     worker,
 )
-from maestro_api.coalescer import Coalescer
+from maestro_api.coalescer import AT_ONCE, Coalescer
 from maestro_api.definitions import Connect, Definitions
 from maestro_api.known import Known
 from maestro_api.services import (
@@ -72,6 +72,9 @@ HOT = (
     worker.heartbeat,
     worker.cancellation,
 )
+HOT_CONNECTIONS = AT_ONCE + 1
+"""Of their own, so that slow reads hold up no write: for flushes, and for noting confirms."""
+
 _DESCRIPTION = """Maestro runs robotic process automations on Kubernetes.
 
 People send `Authorization: Bearer <token>` (for event streams `?token=` will do), workers `X-Worker-API-Key`.
@@ -119,17 +122,20 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
         broker = settings.broker_uri.get_secret_value()
         # Ended in turn from the last: what is still committed is published, what is still confirmed is noted.
         async with (
-            open_pool(database, size=settings.database_pool_size) as pool,
+            open_pool(database, size=max(settings.database_pool_size - HOT_CONNECTIONS, 2)) as pool,
+            open_pool(database, size=HOT_CONNECTIONS, by_key=True) as hot_pool,
             Live(pool, settings.direct_uri, stream.log_event, most=settings.log_streams) as live,
             Feed(pool) as feed,
-            Publisher(broker, settled=_settler(pool)) as publisher,
-            Coalescer(pool, feed.changed) as coalescer,
+            Publisher(broker, settled=_settler(hot_pool)) as publisher,
+            Coalescer(hot_pool, feed.changed) as coalescer,
             clock.beating(pool),
             Statistics(pool, zone_of(settings.default_time_zone)) as statistics,
         ):
             opened = _Opened(pool, publisher, coalescer, live, statistics)
             app.state.services = _services(settings, connect, opened)
-            registry = metrics.Registry(metrics.API, partial(note_pool, pool), publisher.note, live.note)
+            registry = metrics.Registry(
+                metrics.API, partial(note_pools, pool, hot_pool), publisher.note, live.note
+            )
             app.state.registry = registry
             with metrics.served(registry, settings.metrics_port):
                 yield

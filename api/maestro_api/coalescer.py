@@ -1,7 +1,8 @@
 """Concurrent calls of one kind share a statement and a commit, without ever waiting for a timer.
 
-A flush takes every call that arrived while up to two earlier flushes of its lane were in flight. So a lone
-call goes out at once, and the busier the server is, the more calls each commit carries.
+A flush takes every call of its lane that arrived while earlier flushes were in flight: up to two of its own,
+up to three of all lanes. So a lone call goes out at once, and the busier the server is, the more calls each
+commit carries.
 """
 
 import asyncio
@@ -32,11 +33,18 @@ Flush = Callable[[Sequence[Call]], Awaitable[Sequence[Answer | MaestroError]]]
 Write = Callable[[Connection, Sequence[Call]], Awaitable[Sequence[Answer | MaestroError]]]
 """The same on a connection that commits each statement; `write` opens a transaction where it needs one."""
 
+Committed = Callable[[Sequence[tuple[Call, Answer]]], None]
+"""Told, in the event loop, calls that were committed, with their answers. Does not wait."""
+
 Changed = Callable[[Sequence[UUID]], None]
 """Told, right after a commit, the jobs that it touched. Neither waits nor raises."""
 
 IN_FLIGHT = 2
 """Flushes of a lane at once: while the server commits one, the next is prepared."""
+
+AT_ONCE = 3
+"""Flushes of all lanes at once. Each costs about the same whatever it carries, so fewer are better; yet a
+lane whose two wait for a lock leaves one to the others."""
 
 FLUSH_COUNT = 500
 FLUSH_BYTES = 1024 * 1024
@@ -65,13 +73,20 @@ class _Waiting(Generic[Call, Answer]):
     key: Hashable = field(init=False)
 
 
+class Shared:
+    """What lanes over the same database share: their turns, and that it is away."""
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(AT_ONCE)
+        self.lanes: list[Lane[Any, Any]] = []
+
+
 class Lane(Generic[Call, Answer]):
     """`answer = await lane.submit(call)`, and `await lane.close()` at the end.
 
     Calls of one `key` never overtake each other: while a flush has some, no other takes any. A flush takes
     one call of a key, or with `many_per_key` all, in the order of their arrival. `size` is about the bytes
-    that a call holds. `committed` is told in the event loop which calls were committed, with their answers,
-    refused ones left out; whether their callers still wait makes no difference.
+    that a call holds.
     """
 
     def __init__(
@@ -81,13 +96,14 @@ class Lane(Generic[Call, Answer]):
         key: Callable[[Call], Hashable] | None = None,
         many_per_key: bool = False,
         size: Callable[[Call], int] = lambda _: ROW_BYTES,
-        committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
+        shared: Shared | None = None,
     ) -> None:
         self._flush = flush
         self._key = key
         self._many_per_key = many_per_key
         self._size = size
-        self._committed = committed
+        self._shared = shared or Shared()
+        self._shared.lanes.append(self)
         # The keys with calls, waiting or in flight, and those calls that still wait.
         self._waiting: dict[Hashable, deque[_Waiting[Call, Answer]]] = {}
         self._ready: deque[Hashable] = deque()  # keys whose calls the next flush may take
@@ -139,15 +155,17 @@ class Lane(Generic[Call, Answer]):
 
     async def _fly(self) -> None:
         # Begun in the next turn of the event loop: all calls that arrived in this one are on board.
-        batch = self._take()
-        self._starting = False
-        self._start()
-        try:
-            await self._commit(batch)
-        finally:
-            self._release(batch)
-            self._flights.discard(asyncio.current_task())
+        async with self._shared.turns:
+            batch = self._take()
+            self._starting = False
             self._start()
+            try:
+                if batch:  # not all refused while this flush waited for its turn
+                    await self._commit(batch)
+            finally:
+                self._release(batch)
+        self._flights.discard(asyncio.current_task())
+        self._start()
 
     def _take(self) -> list[_Waiting[Call, Answer]]:
         batch: list[_Waiting[Call, Answer]] = []
@@ -178,7 +196,8 @@ class Lane(Generic[Call, Answer]):
             answers = await self._tried([each.call for each in batch])
         except DatabaseAway as error:
             _refuse(batch, error)
-            self._refuse_since(began, error)
+            for lane in self._shared.lanes:
+                lane.refuse_since(began, error)
         except Unavailable as error:
             _refuse(batch, error)
         except Exception as error:  # noqa: BLE001  # one call's doing: in halves, until it stands alone
@@ -189,7 +208,11 @@ class Lane(Generic[Call, Answer]):
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
         else:
-            self._answer(batch, answers)
+            for each, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, MaestroError):
+                    _refuse([each], answer)
+                elif not each.answer.done():
+                    each.answer.set_result(answer)
 
     async def _tried(self, calls: Sequence[Call]) -> Sequence[Answer | MaestroError]:
         for _ in range(TRIES):
@@ -199,24 +222,8 @@ class Lane(Generic[Call, Answer]):
                 log.info("a flush of %d calls met %s, trying again", len(calls), type(error).__name__)
         raise Unavailable("Other writes were in the way each time; try again in a few seconds.")
 
-    def _answer(
-        self, batch: Sequence[_Waiting[Call, Answer]], answers: Sequence[Answer | MaestroError]
-    ) -> None:
-        done: list[tuple[Call, Answer]] = []
-        for each, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, MaestroError):
-                _refuse([each], answer)
-                continue
-            done.append((each.call, answer))
-            if not each.answer.done():
-                each.answer.set_result(answer)
-        try:
-            self._committed(done)
-        except Exception:  # it is committed, whatever comes after
-            log.exception("what follows a commit failed")
-
-    def _refuse_since(self, began: float, error: MaestroError) -> None:
-        """Whoever waited already when that flush began has waited for the database as long as it did."""
+    def refuse_since(self, began: float, error: MaestroError) -> None:
+        """Refuse who waited already when a flush began that failed: for the database, as long as it did."""
         for calls in self._waiting.values():
             while calls and calls[0].since < began:
                 stale = calls.popleft()
@@ -257,6 +264,21 @@ def answered(answer: Answer | MaestroError) -> Answer:
     return answer
 
 
+def followed_up(flush: Flush[Call, Answer], committed: Committed[Call, Answer]) -> Flush[Call, Answer]:
+    """The flush, after which `committed` is told what it committed, whether or not the callers still wait."""
+
+    async def following_up(calls: Sequence[Call]) -> Sequence[Answer | MaestroError]:
+        answers = await flush(calls)
+        pairs = zip(calls, answers, strict=True)
+        try:
+            committed([(call, answer) for call, answer in pairs if not isinstance(answer, MaestroError)])
+        except Exception:  # it is committed, whatever comes after
+            log.exception("what follows a commit failed")
+        return answers
+
+    return following_up
+
+
 def _measured(flush: Flush[Call, Answer], write: Write[Call, Answer]) -> Flush[Call, Answer]:
     """The flush, told by the metrics under the name of what it writes with."""
     name = getattr(write, "__name__", metrics.OTHER).strip("_")
@@ -279,7 +301,7 @@ class Coalescer:
     def __init__(self, pool: Pool, changed: Changed = lambda _: None) -> None:
         self._pool = pool
         self.changed = changed
-        self._lanes: list[Lane[Any, Any]] = []
+        self._shared = Shared()
 
     async def __aenter__(self) -> Self:
         return self
@@ -287,7 +309,7 @@ class Coalescer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        await asyncio.gather(*(lane.close() for lane in self._shared.lanes))
 
     def of_jobs(
         self,
@@ -296,7 +318,7 @@ class Coalescer:
         *,
         many_per_job: bool = False,
         size: Callable[[Call], int] = lambda _: ROW_BYTES,
-        committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
+        committed: Committed[Call, Answer] = lambda _: None,
     ) -> Lane[Call, Answer]:
         """A lane of calls that each concern one job that is there already."""
 
@@ -313,7 +335,7 @@ class Coalescer:
         key: Callable[[Call], Hashable] | None = None,
         many_per_key: bool = False,
         size: Callable[[Call], int] = lambda _: ROW_BYTES,
-        committed: Callable[[Sequence[tuple[Call, Answer]]], None] = lambda _: None,
+        committed: Committed[Call, Answer] = lambda _: None,
     ) -> Lane[Call, Answer]:
         """A lane that flushes with `write`, on a connection that commits each statement."""
 
@@ -321,8 +343,5 @@ class Coalescer:
             async with autocommit(self._pool) as conn:
                 return await write(conn, calls)
 
-        made = Lane(
-            _measured(flush, write), key=key, many_per_key=many_per_key, size=size, committed=committed
-        )
-        self._lanes.append(made)
-        return made
+        followed = followed_up(_measured(flush, write), committed)
+        return Lane(followed, key=key, many_per_key=many_per_key, size=size, shared=self._shared)

@@ -1,6 +1,6 @@
 """PostgreSQL: the pool, named statements, migrations."""
 
-from maestro.db.pool import Connection, Pool, autocommit, connect, note_pool, open_pool, translate_errors
+from maestro.db.pool import Connection, Pool, autocommit, connect, note_pools, open_pool, translate_errors
 from maestro.db.statements import Statements
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "Statements",
     "autocommit",
     "connect",
-    "note_pool",
+    "note_pools",
     "open_pool",
     "translate_errors",
 ]

@@ -1,5 +1,6 @@
-"""One connection pool per process, and the one place where a lost database becomes our error."""
+"""A process's connection pools, and the one place where a lost database becomes our error."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
@@ -42,12 +43,13 @@ def translate_errors() -> Iterator[None]:
 
 @asynccontextmanager
 async def open_pool(
-    uri: str, *, size: int = 8, wait: float = 5.0, autocommit: bool = False
+    uri: str, *, size: int = 8, wait: float = 5.0, autocommit: bool = False, by_key: bool = False
 ) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections; whoever waits longer than `wait` seconds gets `PoolTimeout`.
 
     Opening does not wait for the server: a process starts while PostgreSQL is away and goes on when it comes.
     With `autocommit` each statement commits by itself; `transaction()` holds together what belongs together.
+    `by_key` is for statements that find their rows by key alone.
     """
     pool: Pool = AsyncConnectionPool(
         uri,
@@ -61,7 +63,7 @@ async def open_pool(
         open=False,
         # A connection that died in the pool (a restarted server) is replaced, not handed out.
         check=_check,
-        kwargs=_connection_options() | {"autocommit": autocommit},
+        kwargs=_connection_options(_BY_KEY if by_key else "") | {"autocommit": autocommit},
         name="maestro",
     )
     await pool.open()
@@ -93,17 +95,18 @@ async def connect(uri: str) -> Connection:
     return await psycopg.AsyncConnection[DictRow].connect(uri, autocommit=True, **_connection_options())
 
 
-def note_pool(pool: Pool) -> None:
-    """Set the metrics of the pool; what it counted since the last time is added."""
-    found = pool.pop_stats()
+def note_pools(*pools: Pool) -> None:
+    """Set the metrics of the pools, together; what they counted since the last time is added."""
+    found: Counter[str] = Counter()
+    for pool in pools:
+        found.update(pool.pop_stats())
     metrics.POOL_LIMIT.set(found["pool_max"])
     metrics.POOL_SIZE.set(found["pool_size"])
     metrics.POOL_AVAILABLE.set(found["pool_available"])
     metrics.POOL_WAITING.set(found["requests_waiting"])
-    # The pool leaves out what it has not counted yet.
-    metrics.POOL_WAITS.inc(found.get("requests_queued", 0))
-    metrics.POOL_WAIT_SECONDS.inc(found.get("requests_wait_ms", 0) / 1000)
-    metrics.POOL_LOST.inc(found.get("connections_lost", 0))
+    metrics.POOL_WAITS.inc(found["requests_queued"])
+    metrics.POOL_WAIT_SECONDS.inc(found["requests_wait_ms"] / 1000)
+    metrics.POOL_LOST.inc(found["connections_lost"])
 
 
 # When each pooled connection was last handed out, by the monotonic clock.
@@ -121,7 +124,12 @@ async def _check(conn: Connection) -> None:
     _last_use[conn] = now
 
 
-def _connection_options() -> dict[str, Any]:
+# Left alone, the planner scans a young table and goes on so until the grown one is counted anew; and some
+# statements it plans each time, which takes longer than running them.
+_BY_KEY = " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+
+
+def _connection_options(settings: str = "") -> dict[str, Any]:
     return {
         "context": ADAPTERS,
         "row_factory": dict_row,
@@ -133,5 +141,5 @@ def _connection_options() -> dict[str, Any]:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
-        "options": "-c timezone=UTC",
+        "options": "-c timezone=UTC" + settings,
     }

@@ -6,7 +6,7 @@ import signal
 from functools import partial
 
 from maestro import metrics
-from maestro.db import note_pool, open_pool
+from maestro.db import note_pools, open_pool
 from maestro.dispatcher.dispatcher import Dispatcher
 from maestro.dispatcher.health import serve_health
 from maestro.dispatcher.retention import Retention
@@ -38,7 +38,7 @@ async def run(chosen: Settings, stop: asyncio.Event) -> None:
     async with open_pool(chosen.database_uri.get_secret_value(), size=chosen.database_pool_size) as pool:
         kept = Retention(chosen.jobs_retention_days, chosen.logs_retention_days)
         dispatcher = Dispatcher(pool, chosen.broker_uri.get_secret_value(), kept)
-        registry = metrics.Registry(metrics.DISPATCHER, partial(note_pool, pool), dispatcher.publisher.note)
+        registry = metrics.Registry(metrics.DISPATCHER, partial(note_pools, pool), dispatcher.publisher.note)
         with metrics.served(registry, chosen.metrics_port):
             await _dispatch(dispatcher, chosen.health_port, stop)
 

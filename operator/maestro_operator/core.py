@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from maestro import metrics
 from maestro.broker.management import Management
 from maestro.broker.topology import Topology
-from maestro.db import note_pool, open_pool
+from maestro.db import note_pools, open_pool
 from maestro.errors import MaestroError
 from maestro.kube import AUTOMATION, SCHEDULE, Kind, Kube
 from maestro.settings import Settings
@@ -67,7 +67,7 @@ class Operator:
 
     def note(self) -> None:
         """Set the metrics of the pool, the line and the sweep."""
-        note_pool(self.services.pool)
+        note_pools(self.services.pool)
         metrics.WORKQUEUE_DEPTH.set(self.queue.depth)
         metrics.SWEEP_AGE.set(self.sweep.age)
 

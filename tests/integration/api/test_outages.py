@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
@@ -68,6 +70,50 @@ def test_postgresql_away_at_the_start_and_again_later(own_database: Database, br
             eventually(lambda: ready(service)[0] == 200, 60)
             assert service.post(execute).status_code == 202
             own_database.container.stop()
+
+
+def test_postgresql_killed_under_load_means_503_and_nothing_that_was_said_to_be_kept_is_lost(
+    own_database: Database, broker: Broker
+) -> None:
+    migrate(own_database.uri())
+    with psycopg.connect(own_database.uri(), autocommit=True) as database:
+        automation = insert_automation(database)
+    with serve(own_database.uri(), broker.amqp_url) as service:
+        running = [service.post(f"/automations/{automation}/execute").json()["id"] for _ in range(4)]
+        for job in running:
+            assert service.worker("POST", f"/{job}/start").status_code == 200
+        over = threading.Event()
+
+        def keep(call: Callable[[], requests.Response]) -> list[requests.Response]:
+            replies = []
+            while not over.is_set():
+                replies.append(call())
+                time.sleep(0.01 if replies[-1].ok else 0.2)
+            return replies
+
+        def line(job: str) -> requests.Response:
+            return service.worker("POST", f"/{job}/log", {"level": "INFO", "message": "m"})
+
+        calls = [partial(line, job) for job in running]
+        calls += [partial(service.post, f"/automations/{automation}/execute") for _ in range(8)]
+        with ThreadPoolExecutor(len(calls)) as clients:
+            found = [clients.submit(keep, call) for call in calls]
+            time.sleep(1)
+            own_database.container.kill()
+            time.sleep(3)
+            own_database.container.start()
+            own_database.wait()
+            eventually(lambda: service.post(f"/automations/{automation}/execute").status_code == 202, 60)
+            over.set()
+        replies = [reply for each in found for reply in each.result()]
+        refused = [reply for reply in replies if not reply.ok]
+        assert refused
+        assert {(reply.status_code, reply.headers["Retry-After"]) for reply in refused} == {(503, "5")}
+        with psycopg.connect(own_database.uri()) as database:
+            jobs = {str(row[0]) for row in database.execute("SELECT id FROM jobs")}
+            lines = {row[0] for row in database.execute("SELECT id FROM job_logs")}
+        assert {reply.json()["id"] for reply in replies if reply.status_code == 202} <= jobs
+        assert {reply.json()["log_id"] for reply in replies if reply.status_code == 201} <= lines
 
 
 @pytest.fixture

@@ -174,11 +174,19 @@ def test_lines_come_as_ndjson_too(service: Service) -> None:
 
 def test_awkward_text_is_kept_visibly(service: Service) -> None:
     job = service.running()
-    texts = ["nul \x00", "half \ud800 pair", "\x1b[31mred", "", "x" * 900_000, "\u2028 😀"]
+    longest = "x" * (1_048_576 - len('[{"level": "INFO", "message": ""}]'))  # as a body of 1 MiB
+    texts = ["nul \x00", "half \ud800 pair", "\x1b[31mred", "", longest, "\u2028 😀", '{"\\,NULL}']
     for text in texts:
         assert service.worker("POST", f"/{job}/log", {"level": "INFO", "message": text}).status_code == 201
     shown = [line["message"] for line in service.get(f"/jobs/{job}/logs").json()]
     assert shown == ["nul ␀", "half � pair", *texts[2:]]
+    for together in (texts[:4] + texts[5:], [longest]):
+        lines = [{"level": "INFO", "message": text} for text in together]
+        assert service.worker("POST", f"/{job}/logs", lines).status_code == 201
+    assert [line["message"] for line in service.get(f"/jobs/{job}/logs").json()[7:]] == [
+        *(shown[:4] + shown[5:]),
+        longest,
+    ]
     result = {"error": "file \udcff\x00", "deep": _nested(400)}
     end = service.worker("POST", f"/{job}/finish", {"status": "failed", "result": result})
     assert end.status_code == 200

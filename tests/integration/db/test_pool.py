@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from maestro import metrics
-from maestro.db import Pool, autocommit, note_pool, open_pool
+from maestro.db import Pool, autocommit, note_pools, open_pool
 
 
 async def test_a_vanished_peer_is_given_up(database_uri: str, database: psycopg.Connection) -> None:
@@ -60,15 +60,15 @@ async def test_metrics_tell_who_waits_and_for_how_long(
     waits, seconds = told("waits_total"), told("wait_seconds_total")
     async with open_pool(database_uri, size=1) as pool:
         async with pool.connection():
-            note_pool(pool)  # the first connection may have had to be awaited
+            note_pools(pool)  # the first connection may have had to be awaited
             waits = told("waits_total")
             second = asyncio.create_task(_backend(pool))
             await asyncio.sleep(0.2)
-            note_pool(pool)
+            note_pools(pool)
             assert [told(each) for each in ("limit", "size", "available", "waiting")] == [1, 1, 0, 1]
         await second
         for _ in range(2):  # looking twice counts nothing twice
-            note_pool(pool)
+            note_pools(pool)
         assert [told(each) for each in ("available", "waiting")] == [1, 0]
     assert told("waits_total") - waits == 1
     assert told("wait_seconds_total") - seconds >= 0.2
@@ -100,3 +100,22 @@ async def test_a_statement_that_is_given_up_leaves_the_pool_usable(database_uri:
         async with asyncio.timeout(10), pool.connection() as connection:
             assert not connection.autocommit
             assert await (await connection.execute(b"SELECT 1 AS one")).fetchone() == {"one": 1}
+
+
+async def test_a_pool_by_key_never_scans_a_table_it_can_look_up_in(
+    database_uri: str, database: psycopg.Connection
+) -> None:
+    database.execute("CREATE TABLE young (id integer PRIMARY KEY, text text)")
+    database.execute("INSERT INTO young SELECT each, '' FROM generate_series(1, 20) AS each; ANALYZE young")
+
+    async def plan(*, by_key: bool) -> str:
+        async with open_pool(database_uri, size=1, by_key=by_key) as pool, autocommit(pool) as conn:
+            # Prepared under a name, as psycopg does after some times: so it is planned for all values alike.
+            await conn.execute("PREPARE looked_up AS SELECT * FROM young WHERE id = ANY($1::integer[])")
+            found = await (await conn.execute("EXPLAIN EXECUTE looked_up('{1,2,3,4,5}')")).fetchall()
+            return "\n".join(row["QUERY PLAN"] for row in found)
+
+    assert "Seq Scan" in await plan(by_key=False)
+    by_key = await plan(by_key=True)
+    assert "Seq Scan" not in by_key
+    assert "$1" in by_key

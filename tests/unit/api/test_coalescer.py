@@ -17,7 +17,7 @@ from psycopg.errors import (
 
 from maestro.errors import BadInput, DatabaseAway, MaestroError, NotFound, Overloaded, Unavailable
 from maestro_api import coalescer
-from maestro_api.coalescer import Lane
+from maestro_api.coalescer import Lane, followed_up
 
 Call = tuple[str, int]
 """A key and a number."""
@@ -62,7 +62,7 @@ class Flushes:
 
 
 def lane_of(flushes: Flushes, **keywords: Any) -> Lane[Call, int]:
-    return Lane(flushes, committed=flushes.note, **keywords)
+    return Lane(followed_up(flushes, flushes.note), **keywords)
 
 
 def keyed(flushes: Flushes, *, many: bool = False) -> Lane[Call, int]:
@@ -262,6 +262,41 @@ async def test_who_waited_as_long_as_the_flush_that_failed_is_told_too(
     assert lane.held == 0
 
 
+async def test_lanes_take_turns_and_none_takes_them_all() -> None:
+    shared = coalescer.Shared()
+    one, two = Flushes(held=True), Flushes(held=True)
+    lanes = [lane_of(flushes, shared=shared) for flushes in (one, two)]
+    tasks = []
+    for number in range(4):
+        for lane in lanes:
+            tasks += send(lane, ("a", number))
+            await turns()
+    assert (len(one.batches), len(two.batches)) == (2, 1)
+    one.let_go()
+    two.let_go()
+    assert await asyncio.gather(*tasks) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert two.batches[1] == [("a", 1), ("a", 2), ("a", 3)]
+
+
+async def test_who_waits_for_a_turn_while_the_database_is_away_is_told_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coalescer, "AT_ONCE", 1)
+    shared = coalescer.Shared()
+    slow, away, other = Flushes(held=True), Flushes(), Flushes()
+    away.errors = [DatabaseAway()]
+    tasks = []
+    for flushes in (slow, away, other):
+        tasks += send(lane_of(flushes, shared=shared), ("a", 1))
+        await turns()
+    slow.let_go()
+    assert await tasks[0] == 1
+    for task in tasks[1:]:
+        with pytest.raises(DatabaseAway):
+            await task
+    assert (len(away.batches), other.batches) == (1, [])
+
+
 async def test_who_hangs_up_takes_nobody_along() -> None:
     flushes = Flushes(held=True)
     lane = lane_of(flushes)
@@ -286,7 +321,7 @@ async def test_a_follow_up_that_fails_makes_no_committed_call_fail(caplog: pytes
     def broken(_: object) -> None:
         raise RuntimeError("a broken follow-up")
 
-    lane = Lane(Flushes(), committed=broken)
+    lane = Lane(followed_up(Flushes(), broken))
     assert await asyncio.gather(*send(lane, *calls_of(1, 2))) == [1, 2]
     assert "a broken follow-up" in caplog.text
 
