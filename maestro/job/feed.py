@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _SQL = Statements(__package__)
 
 _GATHER_SECONDS = 0.02
-_PACE_SECONDS = 0.1
+_PACE_SECONDS = 0.12
 """Between two statements that tell something, however much changes."""
 
 _IDS_AT_ONCE = 200

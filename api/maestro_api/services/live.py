@@ -16,7 +16,7 @@ from maestro_api.hub import Encode, Hub, Reader
 
 log = logging.getLogger(__name__)
 
-_PACE_SECONDS = 0.08
+_PACE_SECONDS = 0.1
 """Between two looks, however much changes: a little less than between two notifications of one process, so
 that only those of several have to wait for it."""
 
