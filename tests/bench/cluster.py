@@ -1,18 +1,18 @@
 """Figures of the main path on the development cluster: `make bench` prints them as a table.
 
-From apply to Ready (one object, and 1,000 at once), what an operator restart writes over those, and from
-execute to the start of an idle worker, by the service's and the API server's records. Nothing is asserted.
+From apply to Ready (one object; 1,000 at once: by one `kubectl apply`, and by several clients, on the shared
+queue and with a queue each), what an operator restart writes over those, and from execute to the start of an
+idle worker, by the service's and the API server's records. Nothing is asserted.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from e2e.cluster import NAMESPACE, RELEASE, Api, Kubectl, automation, empty, eventually, scripted, secret
-from maestro.kube import AUTOMATION, Kube
+from e2e import many
+from e2e.cluster import NAMESPACE, RELEASE, Api, Kubectl, automation, empty, scripted, secret
 
 NOTHING = "def run(parameters, context):\n    return None\n"
 
@@ -48,30 +48,22 @@ def execute_to_start(kubectl: Kubectl, api: Api, rounds: int) -> list[float]:
     return taken
 
 
-def _ready_count(kube: Kube) -> int:
-    listed = kube.list(AUTOMATION, NAMESPACE, labels="bench=thousand")
-    return sum(
-        any(each["type"] == "Ready" and each["status"] == "True" for each in item["status"]["conditions"])
-        for item in listed
-        if "conditions" in item.get("status", {})
-    )
+def thousand(kubectl: Kubectl, count: int, show: Callable[[str], None]) -> None:
+    """From the first create until all are Ready; the last ones stay."""
+    show("")
+    names = [f"bench-thousand-{number}" for number in range(count)]
+    show(f"{count} Automations by kubectl apply: {many.apply(kubectl, map(many.labeled, names))}.")
+    _clear(kubectl)
+    show(f"{count} Automations on the shared queue: {many.create(map(many.labeled, names))}.")
+    _clear(kubectl)
+    own = (many.labeled(name, queueName=f"bench.{name}", deletionPolicy="Delete") for name in names)
+    show(f"{count} Automations with a queue each: {many.create(own)}.")
 
 
-def thousand(count: int) -> tuple[float, float]:
-    """Seconds from the first create until `count` Automations exist, and until all of them are Ready."""
-    kube = Kube.connect()
-    objects = [
-        automation(f"bench-thousand-{number}", queueName=f"bench.thousand.{number}", deletionPolicy="Delete")
-        for number in range(count)
-    ]
-    for each in objects:
-        each["metadata"]["labels"] = {"bench": "thousand"}
-    began = time.perf_counter()
-    with ThreadPoolExecutor(16) as senders:
-        list(senders.map(lambda each: kube.create(each, manager="bench"), objects))
-    created = time.perf_counter() - began
-    eventually(lambda: _ready_count(kube) == count, f"{count} Automations are Ready", 120, every=1)
-    return created, time.perf_counter() - began
+def _clear(kubectl: Kubectl) -> None:
+    """Delete all, and let the operator clear up after them."""
+    empty(kubectl)
+    time.sleep(20)
 
 
 def versions(kubectl: Kubectl) -> dict[str, str]:
@@ -107,10 +99,7 @@ def measure(rounds: int, count: int, show: Callable[[str], None] = print) -> Non
         show("| what | p50 ms | p95 ms | max ms | rounds |\n|---|---|---|---|---|")
         show(_row("apply → Ready", apply_to_ready(kubectl, rounds)))
         show(_row("execute → start, idle worker", execute_to_start(kubectl, api, rounds)))
-        created, ready = thousand(count)
-        show(
-            f"\n{count} Automations with a queue each: created in {created:.1f} s, Ready after {ready:.1f} s."
-        )
+        thousand(kubectl, count, show)
         show(f"An operator restart over them wrote to {restart_writes(kubectl, release)} of them.")
     finally:
         empty(kubectl)
