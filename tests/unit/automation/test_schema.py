@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -60,6 +60,11 @@ def resolves(entries: list[dict[str, Any]], defaults: dict[str, Any] | None, giv
     return True
 
 
+# How fast a machine makes them says nothing of the schema.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
 @given(st.lists(ENTRIES, max_size=4), st.one_of(st.none(), PARAMETERS), PARAMETERS)
 @example([{"name": "a", "type": "select", "options": ["x"]}], None, {"a": True})
 @example([{"name": "a", "type": "date", "required": True}], {"a": "29/02/2026"}, {})
@@ -73,6 +78,7 @@ def test_it_accepts_what_resolve_does(
     assert Draft202012Validator(schema).is_valid(given) == resolves(entries, defaults, given)
 
 
+@patient
 @given(st.lists(ENTRIES, min_size=1, max_size=1), st.one_of(st.none(), VALUES), VALUES)
 def test_one_parameter_at_a_time(entries: list[dict[str, Any]], default: Any, value: Any) -> None:
     name = entries[0]["name"]
@@ -105,6 +111,7 @@ def test_it_tells_a_form_what_to_show() -> None:
     }
 
 
+@patient
 @given(st.integers(0, 33), st.integers(0, 13), st.integers(0, 9999))
 @example(29, 2, 1900)
 @example(29, 2, 2000)
