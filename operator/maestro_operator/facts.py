@@ -50,7 +50,7 @@ class Facts:
         async with self._services.database() as connection:
             automations = await store.run_facts(connection)
             schedules = await schedule_store.list_all(connection, include_disabled=True)
-        wanted = {Key(AUTOMATION, each.namespace, each.name): _run_fields(each) for each in automations}
+        wanted = {Key(AUTOMATION, each.namespace, each.name): self._run_fields(each) for each in automations}
         wanted |= {Key(SCHEDULE, row.namespace, row.name): schedule.run_fields(row) for row in schedules}
         self._mark_pauses(automations)
         self._written = {key: at for key, at in self._written.items() if key in wanted}
@@ -80,10 +80,13 @@ class Facts:
             if time.monotonic() - self._written.get(key, -_SECONDS_PER_OBJECT) >= _SECONDS_PER_OBJECT:
                 yield key, fields
 
+    def _run_fields(self, facts: RunFacts) -> dict[str, Any]:
+        """A merge patch merges objects, so a field that may go is named.
 
-def _run_fields(facts: RunFacts) -> dict[str, Any]:
-    """A merge patch merges objects, so a field that may go is named."""
-    jobs: dict[str, Any] = {"pending": facts.pending, "running": facts.running}
-    if facts.last_status and facts.last_finished_at:
-        jobs |= {"lastStatus": facts.last_status, "lastFinishedTime": timestamp(facts.last_finished_at)}
-    return {"jobs": jobs, "queue": {"name": facts.queue, "messages": facts.messages}}
+        What waits in a shared queue is no fact of one automation, and would be written to all that share it.
+        """
+        jobs: dict[str, Any] = {"pending": facts.pending, "running": facts.running}
+        if facts.last_status and facts.last_finished_at:
+            jobs |= {"lastStatus": facts.last_status, "lastFinishedTime": timestamp(facts.last_finished_at)}
+        shared = facts.queue in self._services.settings.shared_queues
+        return {"jobs": jobs, "queue": {"name": facts.queue, "messages": None if shared else facts.messages}}

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pika
 import pytest
 
-from e2e.cluster import RELEASE, Api, Kubectl, empty, secret
+from e2e.cluster import DEFINITIONS, RELEASE, Api, Kubectl, empty, secret
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +48,15 @@ def empty_namespace(kubectl: Kubectl) -> Iterator[None]:
     empty(kubectl)
     yield
     empty(kubectl)
+
+
+@pytest.fixture(scope="session")
+def nfe_summary(api: Api) -> int:
+    """The first example's id; `make up` applies it as well."""
+    definitions = Kubectl(DEFINITIONS)
+    definitions("apply", "-f", str(Path(__file__).parents[2] / "examples" / "01-nfe-summary"))
+    definitions.wait_ready("automation", "nfe-summary", 120)
+    return int(definitions.get("automation", "nfe-summary")["status"]["id"])
 
 
 @pytest.fixture

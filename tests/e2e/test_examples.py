@@ -37,8 +37,8 @@ def applied() -> Iterator[Any]:
         kubectl("delete", "--ignore-not-found", "-f", str(ROOT / "examples" / file))
 
 
-def test_02_runs_the_first_example_each_minute(api: Api, applied: Any) -> None:
-    automation = named(api, "nfe-summary")["id"]
+def test_02_runs_the_first_example_each_minute(api: Api, applied: Any, nfe_summary: int) -> None:
+    automation = nfe_summary
     before = {job["id"] for job in api.get(f"/jobs?automation_id={automation}").json()["items"]}
     applied("02-schedule/schedule.yaml")
 

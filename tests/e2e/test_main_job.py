@@ -58,11 +58,9 @@ def test_ready_within_seconds_of_apply(kubectl: Kubectl, name: str) -> None:
     assert time.monotonic() - applied < 10  # the promise is 3 s; a loaded machine gets slack
 
 
-def test_the_example_reads_the_sample_invoices(api: Api) -> None:
+def test_the_example_reads_the_sample_invoices(api: Api, nfe_summary: int) -> None:
     """Eighteen of nfelib's own, and every file that can't be read as an invoice by name."""
-    found = [each for each in api.get("/automations").json() if each["resourceName"] == "nfe-summary"]
-    assert found, "make up applies examples/01-nfe-summary"
-    job = api.wait_ended(execute(api, found[0]["id"]), 120)
+    job = api.wait_ended(execute(api, nfe_summary), 120)
     assert job["status"] == "completed"
     summary = job["result"]["summary"]
     assert summary["ok"] == 18
