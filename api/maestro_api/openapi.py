@@ -36,11 +36,14 @@ _AUTOMATION_CALLS = (
     "delete_automation",
     "pause_automation",
     "resume_automation",
+    "last_parameters",
+    "parameters_schema",
     "execute",
     "execute_batch",
 )
 _JOB_CALLS = (
     "get_job",
+    "why",
     "get_job_logs",
     "stream_job_logs",
     "cancel_job",
