@@ -57,7 +57,7 @@ def test_every_call_is_answered_as_described(own_stack: Stack, tmp_path: Path) -
     described = f"{own_stack.service.root}/openapi.json"
     find_out(described, tmp_path, "--phases=examples,coverage,fuzzing", f"--seed={SEED}")
     # A chain ends those after it where the api's state lets it go on otherwise than the same before.
-    for seed in range(4):
+    for seed in range(3):
         find_out(described, tmp_path, "--phases=stateful", f"--seed={seed}")
     # It has been everywhere, and not only to be refused.
     seen = answered(own_stack) - before

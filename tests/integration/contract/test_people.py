@@ -180,7 +180,7 @@ def test_get_jobs(stack: Stack) -> None:
     assert ids_of(user_id="nobody") == []
     stack.change("UPDATE jobs SET user_id = 'ana' WHERE id = %s", ids[0])
     assert ids_of(user_id="ana") == [ids[0]]
-    for malformed in ("status=lost", "limit=0", "limit=x", "offset=-1", "since=soon", "until=soon"):
+    for malformed in ("status=lost", "limit=0", "limit=x", "offset=-1", "since=soon", "until=1795000000"):
         assert stack.service.get(f"{base}&{malformed}").status_code == 400
     assert stack.service.get("/jobs?automation_id=x").status_code == 400
 
