@@ -1,7 +1,7 @@
 """Automations: definitions as custom resources, and their execution."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from maestro import jsontext
 from maestro.automation.model import Automation
-from maestro.automation.schema import json_schema
+from maestro.automation.schema import JsonSchema, json_schema
 from maestro.broker.queues import name_flaw
 from maestro.errors import BadInput
 from maestro_api import body
@@ -17,8 +17,8 @@ from maestro_api.dependencies import Automations, Caller, Force, Id, Idempotency
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.job import JobOut, job_json
-from maestro_api.openapi import Like, example
-from maestro_api.reply import Json, passed_through
+from maestro_api.openapi import example
+from maestro_api.reply import Json, passed_through, whole
 
 router = APIRouter(prefix=f"{API}/automations", tags=["automations"])
 
@@ -192,10 +192,11 @@ class Pause(body.Input):
         return " ".join(reason.split()) if reason else None
 
 
+# What `automation_json` writes.
 class AutomationOut(BaseModel):
     """An automation and the custom resource it is."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True) | example(
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid") | example(
         {
             "id": 7,
             "name": "Invoices of the month",
@@ -213,8 +214,8 @@ class AutomationOut(BaseModel):
             "suspended": False,
             "suspendedReason": None,
             "suspendedMessage": None,
-            "createdAt": "2026-11-23T08:00:00.123456Z",
-            "updatedAt": "2026-11-23T08:00:00.123456Z",
+            "createdAt": "2026-11-23T08:00:00.123456+00:00",
+            "updatedAt": "2026-11-23T08:00:00.123456+00:00",
             "namespace": "maestro-bots",
             "resourceName": "invoices-of-the-month-x7k2q",
         }
@@ -226,7 +227,7 @@ class AutomationOut(BaseModel):
     script_path: str = Field(description="Passed to the worker as it is.")
     queue_name: str = Field(description="The queue in force.")
     default_params: Object | None = Field(description="Merged under the parameters of each execute.")
-    parameter_schema: list[Annotated[Object, Like(ParameterEntry)]] | None = Field(
+    parameter_schema: list[ParameterEntry] | None = Field(
         description="Its form, which execute checks parameters against."
     )
     priority: int = Field(description="0 to 9; higher ones first among those that wait for maxConcurrency.")
@@ -238,7 +239,7 @@ class AutomationOut(BaseModel):
         description="A longer attempt is stopped: JOB_TIMEOUT. Null: it may take any time."
     )
     heartbeat_timeout_seconds: int = Field(description="A worker silent for so long is lost.")
-    retry_policy: Annotated[Object, Like(RetryPolicy)] = Field(description="When a job is tried again.")
+    retry_policy: RetryPolicy = Field(description="When a job is tried again.")
     suspended: bool = Field(description="By its spec or paused: nothing is published for it.")
     suspended_reason: str | None = Field(description="SpecSuspended, PausedByPerson or RetryRule.")
     suspended_message: str | None = Field(description="Why, and how to resume it.")
@@ -247,37 +248,41 @@ class AutomationOut(BaseModel):
     namespace: str = Field(description="metadata.namespace of the custom resource.")
     resource_name: str = Field(description="metadata.name of the custom resource.")
 
-    @classmethod
-    def of(cls, automation: Automation) -> Self:
-        suspension = automation.suspension
-        return cls(
-            id=automation.id,
-            name=automation.display_name,
-            description=automation.description,
-            script_path=automation.script_path,
-            queue_name=automation.queue,
-            default_params=automation.default_params,
-            parameter_schema=automation.parameter_schema,
-            priority=automation.priority,
-            max_concurrency=automation.max_concurrency,
-            start_deadline_seconds=automation.start_deadline_seconds,
-            timeout_seconds=automation.timeout_seconds,
-            heartbeat_timeout_seconds=automation.heartbeat_timeout_seconds,
-            retry_policy=automation.retry_policy,
-            suspended=suspension is not None,
-            suspended_reason=suspension.reason if suspension else None,
-            suspended_message=suspension.message if suspension else None,
-            created_at=automation.created_at,
-            updated_at=automation.updated_at,
-            namespace=automation.namespace,
-            resource_name=automation.name,
-        )
+
+def automation_json(automation: Automation) -> dict[str, Any]:
+    """An automation in the contract's words."""
+    suspension = automation.suspension
+    return {
+        "id": automation.id,
+        "name": automation.display_name,
+        "description": automation.description,
+        "scriptPath": automation.script_path,
+        "queueName": automation.queue,
+        "defaultParams": whole(automation.default_params),
+        "parameterSchema": whole(automation.parameter_schema),
+        "priority": automation.priority,
+        "maxConcurrency": automation.max_concurrency,
+        "startDeadlineSeconds": automation.start_deadline_seconds,
+        "timeoutSeconds": automation.timeout_seconds,
+        "heartbeatTimeoutSeconds": automation.heartbeat_timeout_seconds,
+        "retryPolicy": whole(automation.retry_policy),
+        "suspended": suspension is not None,
+        "suspendedReason": suspension.reason if suspension else None,
+        "suspendedMessage": suspension.message if suspension else None,
+        "createdAt": automation.created_at,
+        "updatedAt": automation.updated_at,
+        "namespace": automation.namespace,
+        "resourceName": automation.name,
+    }
 
 
 class SchemaJson(Json):
     """A JSON Schema."""
 
     media_type = "application/schema+json"
+
+    def render(self, content: JsonSchema) -> bytes:
+        return jsontext.dump(content).encode()
 
 
 _SCHEMA_EXAMPLE = json_schema(
@@ -297,28 +302,30 @@ PauseBody = Annotated[Pause, Depends(body.read_as(Pause, required=False))]
 @router.post(
     "",
     status_code=201,
+    response_model=AutomationOut,
     responses=documented(400, 403, 409, 413),
     openapi_extra=body.described_by(NewAutomation),
 )
-async def create_automation(new: NewAutomationBody, automations: Automations) -> AutomationOut:
+async def create_automation(new: NewAutomationBody, automations: Automations) -> Json:
     """Creates the custom resource; the name's slug and a random suffix become its metadata.name."""
-    return AutomationOut.of(await automations.create(new.spec()))
+    return Json(automation_json(await automations.create(new.spec())), 201)
 
 
-@router.get("")
-async def list_automations(automations: Automations) -> list[AutomationOut]:
+@router.get("", response_model=list[AutomationOut])
+async def list_automations(automations: Automations) -> Json:
     """All, by id, whether REST or kubectl made them."""
-    return [AutomationOut.of(automation) for automation in await automations.list()]
+    return Json([automation_json(automation) for automation in await automations.list()])
 
 
-@router.get("/{id}", responses=documented(400, 404))
-async def get_automation(id: Id, automations: Automations) -> AutomationOut:  # noqa: A002
+@router.get("/{id}", response_model=AutomationOut, responses=documented(400, 404))
+async def get_automation(id: Id, automations: Automations) -> Json:  # noqa: A002
     """One automation."""
-    return AutomationOut.of(await automations.get(id))
+    return Json(automation_json(await automations.get(id)))
 
 
 @router.put(
     "/{id}",
+    response_model=AutomationOut,
     responses=documented(400, 403, 404, 409, 413),
     openapi_extra=body.described_by(AutomationChange),
 )
@@ -327,9 +334,9 @@ async def change_automation(
     change: AutomationChangeBody,
     automations: Automations,
     force: Force = False,
-) -> AutomationOut:
+) -> Json:
     """Writes only the fields whose values change. One that another manager owns gives 409."""
-    return AutomationOut.of(await automations.change(id, change.spec(), force=force))
+    return Json(automation_json(await automations.change(id, change.spec(), force=force)))
 
 
 @router.delete(
@@ -346,18 +353,19 @@ async def delete_automation(id: Id, automations: Automations, force: Force = Fal
 
 @router.post(
     "/{id}/pause",
+    response_model=AutomationOut,
     responses=documented(400, 404, 413),
     openapi_extra=body.described_by(Pause, required=False),
 )
-async def pause_automation(id: Id, pause: PauseBody, automations: Automations) -> AutomationOut:  # noqa: A002
+async def pause_automation(id: Id, pause: PauseBody, automations: Automations) -> Json:  # noqa: A002
     """Takes no jobs and publishes nothing until it is resumed. Running jobs go on; spec stays as it is."""
-    return AutomationOut.of(await automations.pause(id, pause.reason))
+    return Json(automation_json(await automations.pause(id, pause.reason)))
 
 
-@router.post("/{id}/resume", responses=documented(400, 404))
-async def resume_automation(id: Id, automations: Automations) -> AutomationOut:  # noqa: A002
+@router.post("/{id}/resume", response_model=AutomationOut, responses=documented(400, 404))
+async def resume_automation(id: Id, automations: Automations) -> Json:  # noqa: A002
     """Ends a pause, by whomever. One that its spec suspends stays so: `suspended` tells."""
-    return AutomationOut.of(await automations.resume(id))
+    return Json(automation_json(await automations.resume(id)))
 
 
 class LastParametersOut(BaseModel):

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue, models_json_schema
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import models_json_schema
 
 from maestro_api import gate
 
@@ -37,11 +36,14 @@ _AUTOMATION_CALLS = (
     "delete_automation",
     "pause_automation",
     "resume_automation",
+    "last_parameters",
+    "parameters_schema",
     "execute",
     "execute_batch",
 )
 _JOB_CALLS = (
     "get_job",
+    "why",
     "get_job_logs",
     "stream_job_logs",
     "cancel_job",
@@ -84,18 +86,6 @@ def example(value: Mapping[str, Any]) -> ConfigDict:
 def reference(model: type[BaseModel]) -> dict[str, Any]:
     """A schema that refers to this model's."""
     return {"$ref": _REF.format(model=model.__name__)}
-
-
-class Like:
-    """Annotates what is shown as it is stored, by whatever version: described as this model, not checked."""
-
-    def __init__(self, model: type[BaseModel]) -> None:
-        self._model = model
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return handler(self._model.__pydantic_core_schema__)
 
 
 def describe(app: FastAPI, bodies: Iterable[type[BaseModel]]) -> None:

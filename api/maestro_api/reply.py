@@ -10,7 +10,10 @@ from maestro import jsontext
 
 
 class Json(Response):
-    """A reply whose content is any JSON value; `orjson.Fragment` marks text that is JSON already."""
+    """A reply whose content orjson can write; `orjson.Fragment` marks text that is JSON already.
+
+    Parameters and results are such text: orjson writes no integer past 64 bits and nothing nested deeply.
+    """
 
     media_type = "application/json"
 
@@ -24,15 +27,15 @@ class Json(Response):
 
 
 def dump(content: Any) -> bytes:
-    """Any JSON value as a reply holds it."""
-    return orjson.dumps(content, default=_whole)
-
-
-def _whole(value: object) -> orjson.Fragment:
-    """What orjson itself can't write, an integer past 64 bits for one."""
-    return orjson.Fragment(jsontext.dump(value))
+    """The content as a reply holds it."""
+    return orjson.dumps(content)
 
 
 def passed_through(text: str | None) -> orjson.Fragment | None:
     """Stored JSON text as a part of a reply."""
     return None if text is None else orjson.Fragment(text)
+
+
+def whole(value: Any) -> orjson.Fragment:
+    """A JSON value of any depth and with integers of any length as a part of a reply."""
+    return orjson.Fragment(jsontext.dump(value))

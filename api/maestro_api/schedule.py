@@ -1,7 +1,7 @@
 """Schedules: definitions as custom resources."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
@@ -13,6 +13,7 @@ from maestro_api.dependencies import Force, Id, Schedules
 from maestro_api.errors import documented
 from maestro_api.gate import API
 from maestro_api.openapi import example
+from maestro_api.reply import Json, whole
 
 router = APIRouter(prefix=f"{API}/schedules", tags=["schedules"])
 
@@ -63,20 +64,21 @@ class ScheduleChange(_ScheduleFields):
     time_zone: str | None = Field(None, description="IANA name.")
 
 
+# What `schedule_json` writes.
 class ScheduleOut(BaseModel):
     """A schedule and the custom resource it is."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True) | example(
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid") | example(
         {
             "id": 3,
             "automationId": 7,
             "cronExpression": "30 7 * * 1-5",
             "timeZone": "America/Sao_Paulo",
             "parameters": {"month": "2026-11"},
-            "nextRunAt": "2026-11-24T10:30:00Z",
+            "nextRunAt": "2026-11-24T10:30:00+00:00",
             "isEnabled": True,
-            "createdAt": "2026-11-23T08:00:00.123456Z",
-            "updatedAt": "2026-11-23T08:00:00.123456Z",
+            "createdAt": "2026-11-23T08:00:00.123456+00:00",
+            "updatedAt": "2026-11-23T08:00:00.123456+00:00",
             "namespace": "maestro-bots",
             "resourceName": "invoices-of-the-month-x7k2q-9h4tw",
         }
@@ -94,21 +96,22 @@ class ScheduleOut(BaseModel):
     namespace: str = Field(description="metadata.namespace of the custom resource.")
     resource_name: str = Field(description="metadata.name of the custom resource.")
 
-    @classmethod
-    def of(cls, schedule: Schedule) -> Self:
-        return cls(
-            id=schedule.id,
-            automation_id=schedule.automation_id,
-            cron_expression=schedule.cron,
-            time_zone=schedule.time_zone,
-            parameters=schedule.parameters,
-            next_run_at=schedule.next_run_at,
-            is_enabled=not schedule.suspended,
-            created_at=schedule.created_at,
-            updated_at=schedule.updated_at,
-            namespace=schedule.namespace,
-            resource_name=schedule.name,
-        )
+
+def schedule_json(schedule: Schedule) -> dict[str, Any]:
+    """A schedule in the contract's words."""
+    return {
+        "id": schedule.id,
+        "automationId": schedule.automation_id,
+        "cronExpression": schedule.cron,
+        "timeZone": schedule.time_zone,
+        "parameters": whole(schedule.parameters),
+        "nextRunAt": schedule.next_run_at,
+        "isEnabled": not schedule.suspended,
+        "createdAt": schedule.created_at,
+        "updatedAt": schedule.updated_at,
+        "namespace": schedule.namespace,
+        "resourceName": schedule.name,
+    }
 
 
 NewScheduleBody = Annotated[NewSchedule, Depends(body.read_as(NewSchedule))]
@@ -118,31 +121,34 @@ ScheduleChangeBody = Annotated[ScheduleChange, Depends(body.read_as(ScheduleChan
 @router.post(
     "",
     status_code=201,
+    response_model=ScheduleOut,
     responses=documented(400, 403, 409, 413),
     openapi_extra=body.described_by(NewSchedule),
 )
-async def create_schedule(new: NewScheduleBody, schedules: Schedules) -> ScheduleOut:
+async def create_schedule(new: NewScheduleBody, schedules: Schedules) -> Json:
     """Creates the custom resource beside its automation's."""
-    return ScheduleOut.of(await schedules.create(new.automation_id, new.spec()))
+    return Json(schedule_json(await schedules.create(new.automation_id, new.spec())), 201)
 
 
-@router.get("", responses=documented(400))
+@router.get("", response_model=list[ScheduleOut], responses=documented(400))
 async def list_schedules(
     schedules: Schedules,
     include_disabled: Annotated[bool, Query(description="Those that are not enabled as well.")] = False,
-) -> list[ScheduleOut]:
+) -> Json:
     """The enabled ones, or all."""
-    return [ScheduleOut.of(schedule) for schedule in await schedules.list(include_disabled=include_disabled)]
+    listed = await schedules.list(include_disabled=include_disabled)
+    return Json([schedule_json(schedule) for schedule in listed])
 
 
-@router.get("/{id}", responses=documented(400, 404))
-async def get_schedule(id: Id, schedules: Schedules) -> ScheduleOut:  # noqa: A002
+@router.get("/{id}", response_model=ScheduleOut, responses=documented(400, 404))
+async def get_schedule(id: Id, schedules: Schedules) -> Json:  # noqa: A002
     """One schedule."""
-    return ScheduleOut.of(await schedules.get(id))
+    return Json(schedule_json(await schedules.get(id)))
 
 
 @router.put(
     "/{id}",
+    response_model=ScheduleOut,
     responses=documented(400, 403, 404, 409, 413),
     openapi_extra=body.described_by(ScheduleChange),
 )
@@ -151,9 +157,9 @@ async def change_schedule(
     change: ScheduleChangeBody,
     schedules: Schedules,
     force: Force = False,
-) -> ScheduleOut:
+) -> Json:
     """Writes only the fields whose values change. One that another manager owns gives 409."""
-    return ScheduleOut.of(await schedules.change(id, change.automation_id, change.spec(), force=force))
+    return Json(schedule_json(await schedules.change(id, change.automation_id, change.spec(), force=force)))
 
 
 @router.delete(

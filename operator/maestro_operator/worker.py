@@ -24,6 +24,8 @@ INPUTS_HASH = "rps-maestro.io/inputs-hash"
 SELECTOR = f"{MANAGED_BY}={MANAGER},{COMPONENT}=worker"
 
 _SCRIPT_FOLDER, _SCRIPT_FILE = "/etc/maestro/script", "bot.py"
+_HEARTBEAT_SECONDS = 30
+"""The worker's own, unless it is told otherwise."""
 _HOME, _TMP = "/home/worker", "/tmp"  # noqa: S108
 _READY_FILE = "/tmp/maestro-worker-ready"  # noqa: S108
 
@@ -193,6 +195,9 @@ def _environment(name: str, worker: Mapping[str, Any], row: Automation, settings
     ]
     if "script" in worker:
         ours.append({"name": "MAESTRO_SCRIPT", "value": f"{_SCRIPT_FOLDER}/{_SCRIPT_FILE}"})
+    # Several signs of life fit into the silence after which it counts as lost.
+    if (seconds := row.heartbeat_timeout_seconds / 3) < _HEARTBEAT_SECONDS:
+        ours.append({"name": "MAESTRO_HEARTBEAT_SECONDS", "value": f"{seconds:.1f}"})
     theirs: list[Manifest] = worker.get("env", [])
     taken = {each["name"] for each in theirs}
     # After ours, so that their values may refer to ours as $(MAESTRO_QUEUE).

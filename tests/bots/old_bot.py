@@ -85,7 +85,7 @@ class Silent(Careful):
 
 class Insistent(Careful):
     def finish(self, job, end):
-        patience = 0.001  # the first reply never comes in time
+        patience = 0.000001  # the first reply never comes in time
         while not self.answered(job, end, patience):
             time.sleep(0.5)
             patience = 30

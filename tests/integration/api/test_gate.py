@@ -80,6 +80,9 @@ def test_unknown_paths_and_methods_are_errors_like_all_others(service: Service) 
     wrong = service.call("PATCH", "/jobs")
     assert (wrong.status_code, list(wrong.json())) == (405, ["error"])
     assert wrong.headers["Allow"] == "GET"
+    assert service.call("PATCH", "/automations/1").headers["Allow"] == "DELETE, GET, PUT"
+    docs = service.session.post(f"{service.root}/docs")
+    assert (docs.status_code, "GET" in docs.headers["Allow"]) == (405, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -105,7 +108,7 @@ def test_what_nobody_foresaw_is_answered_with_an_id_and_logged(
     def broken(*_: object) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("maestro_api.automation.AutomationOut.of", broken)
+    monkeypatch.setattr("maestro_api.automation.automation_json", broken)
     service.kube.empty()
     reply = service.post("/automations", {"name": "n", "scriptPath": "x"}, headers={"X-Request-ID": "abc-1"})
     assert reply.status_code == 500

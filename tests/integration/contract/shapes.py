@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 Check = Callable[[object], bool]
@@ -33,7 +33,7 @@ def mapping(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def sequence(value: object) -> bool:
+def sequence(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
@@ -126,3 +126,30 @@ SCHEDULE: Mapping[str, Check] = {
     "createdAt": instant,
     "updatedAt": instant,
 }
+OVERVIEW: Mapping[str, Check] = {
+    "running": integer,
+    "pending": integer,
+    "completedToday": integer,
+    "failedLast24h": integer,
+    "canceledLast24h": integer,
+    "totalLast24h": integer,
+    "successRate24h": maybe(number),
+}
+SLOT: Mapping[str, Check] = {"hour": instant, "total": integer, "succeeded": integer, "failed": integer}
+RECORD: Mapping[str, Check] = {
+    "automationId": integer,
+    "name": text,
+    "total": integer,
+    "succeeded": integer,
+    "failed": integer,
+    "canceled": integer,
+    "successRate": maybe(number),
+    "manual": integer,
+    "scheduled": integer,
+    "durationP50S": maybe(number),
+    "durationP95S": maybe(number),
+    "lastStatus": maybe(status),
+    "lastRunAt": maybe(instant),
+    "recent": lambda recent: sequence(recent) and all(map(status, recent)) and len(recent) <= 12,
+}
+ERROR_CLASS: Mapping[str, Check] = {"errorClass": text, "count": integer}

@@ -7,10 +7,34 @@ from typing import Any
 import pytest
 import requests
 
-from integration.api.service import ADMIN_TOKEN, WORKER_KEY
-from integration.contract.shapes import JOB_AS_MAESTRO_SHOWS_IT, fits, integer, text, uuid
+from integration.api.service import ADMIN_TOKEN, WORKER_KEY, eventually
+from integration.contract.shapes import JOB_AS_MAESTRO_SHOWS_IT, fits, integer, status, text, uuid
 from integration.contract.stack import Stack, taken
 from integration.contract.test_people import events_of
+
+
+@pytest.mark.parametrize("call", ["execute", "retry"])
+def test_idempotency_key(stack: Stack, call: str) -> None:
+    made = stack.automation()
+    path = f"/automations/{made['id']}/execute"
+    if call == "retry":
+        path = f"/jobs/{stack.job(made)['id']}/retry"
+
+    def send(key: str, body: object) -> requests.Response:
+        return stack.service.post(path, body, headers={"Idempotency-Key": key})
+
+    first = send("one", {"month": "2026-11"})
+    assert first.status_code == 202
+    again = send("one", {"month": "2026-11"})
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert send("two", {"month": "2026-11"}).json()["id"] != first.json()["id"]
+    if call == "execute":
+        other = send("one", {"month": "2026-10"})
+        assert (other.status_code, other.json()["fields"]) == (422, [])
+        assert "Idempotency-Key" in other.json()["error"]
+    stack.change("UPDATE idempotency_keys SET expires_at = now() WHERE job_id = %s", first.json()["id"])
+    assert send("one", {"month": "2026-11"}).json()["id"] != first.json()["id"]
+    assert send("k" * 256, {}).status_code == 400
 
 
 def test_post_automation_execute_batch(stack: Stack) -> None:
@@ -181,3 +205,33 @@ def test_what_is_at_the_root(stack: Stack) -> None:
     assert metrics.status_code == 200
     assert metrics.headers["Content-Type"].startswith("text/plain")
     assert "# TYPE " in metrics.text
+
+
+def test_get_job_why(stack: Stack) -> None:
+    made = stack.automation(maxConcurrency=1)
+    path = f"/automations/{made['id']}"
+
+    def why(job: str) -> dict[str, Any]:
+        reply = stack.service.get(f"/jobs/{job}/why")
+        assert reply.status_code == 200
+        fits(reply.json(), {"status": status, "code": text, "sentence": text})
+        assert reply.json()["sentence"]
+        return dict(reply.json())
+
+    with stack.queue(made["queueName"]) as channel:
+        first, second = (stack.job(made)["id"] for _ in range(2))
+        taken(channel, made["queueName"])
+        assert stack.service.worker("POST", f"/{first}/start").status_code == 200
+        assert (why(first)["status"], why(first)["code"]) == ("running", "RUNNING")
+        assert (why(second)["status"], why(second)["code"]) == ("pending", "CONCURRENCY_LIMIT")
+        stack.service.post(f"{path}/pause", {"reason": "until Monday"})
+        assert why(second)["code"] == "SUSPENDED"
+        assert "until Monday" in why(second)["sentence"]
+        stack.service.post(f"{path}/resume")
+        stack.service.worker("POST", f"/{first}/finish", {"status": "completed"})
+        assert (why(first)["status"], why(first)["code"]) == ("completed", "ENDED")
+        taken(channel, made["queueName"])
+        # Nobody consumes that queue, as the dispatcher sees within some seconds.
+        assert eventually(lambda: why(second)["code"] == "NO_WORKER", 30)
+    assert stack.service.get("/jobs/not-an-id/why").status_code == 400
+    assert stack.service.get("/jobs/00000000-0000-7000-8000-000000000000/why").status_code == 404

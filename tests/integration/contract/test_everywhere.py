@@ -166,3 +166,24 @@ def test_a_dependency_that_is_away(stack: Stack) -> None:
         stack.service.kube.away = False
     assert (reply.status_code, list(reply.json())) == (503, ["error"])
     assert int(reply.headers["Retry-After"]) > 0
+
+
+def test_any_json_goes_through_unharmed(stack: Stack) -> None:
+    deep: Any = None
+    for _ in range(400):
+        deep = [deep]
+    parameters = {"key": 35180834128745000152550010000474281920007498, "deep": deep}
+    made = stack.automation(defaultParams=parameters)
+    path = f"/automations/{made['id']}"
+    assert stack.service.get(path).json()["defaultParams"] == parameters
+    assert made in stack.service.get("/automations").json()
+    properties = stack.service.get(f"{path}/parameters.schema.json").json()["properties"]
+    assert {name: each["default"] for name, each in properties.items()} == parameters
+    job = stack.job(made)
+    assert job["parameters"] == parameters
+    assert stack.service.get(f"{path}/last-params").json() == {"parameters": parameters}
+    asked = {"automationId": made["id"], "cronExpression": "@daily", "parameters": parameters}
+    assert stack.service.post("/schedules", asked).json()["parameters"] == parameters
+    stack.service.worker("POST", f"/{job['id']}/start")
+    stack.service.worker("POST", f"/{job['id']}/finish", {"status": "completed", "result": parameters})
+    assert stack.shown(job["id"])["result"] == parameters

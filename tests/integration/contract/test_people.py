@@ -4,6 +4,8 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -11,7 +13,18 @@ import pytest
 import requests
 
 from integration.api.service import ADMIN_TOKEN, eventually, insert_automation
-from integration.contract.shapes import AUTOMATION, JOB_AS_MAESTRO_SHOWS_IT, LOG_LINE, SCHEDULE, fits, has
+from integration.contract.shapes import (
+    AUTOMATION,
+    ERROR_CLASS,
+    JOB_AS_MAESTRO_SHOWS_IT,
+    LOG_LINE,
+    OVERVIEW,
+    RECORD,
+    SCHEDULE,
+    SLOT,
+    fits,
+    has,
+)
 from integration.contract.stack import Stack
 
 UNKNOWN = "00000000-0000-7000-8000-000000000000"
@@ -99,6 +112,19 @@ def test_post_automation_execute(stack: Stack) -> None:
     assert stack.service.post(f"/automations/{NOBODY}/execute").status_code == 404
 
 
+def test_get_automation_last_params(stack: Stack) -> None:
+    made = stack.automation(defaultParams={"dry": True})
+    path = f"/automations/{made['id']}/last-params"
+    before = stack.service.get(path)
+    assert (before.status_code, before.json()) == (200, {"parameters": None})
+    for month in ("2026-10", "2026-11"):
+        stack.job(made, {"month": month})
+    stack.change("UPDATE jobs SET user_id = 'ana' WHERE id = %s", stack.job(made, {"month": "other"})["id"])
+    after = stack.service.get(path)
+    assert (after.status_code, after.json()) == (200, {"parameters": {"month": "2026-11", "dry": True}})
+    assert stack.service.get(f"/automations/{NOBODY}/last-params").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("parameter", "taken", "refused"),
     [
@@ -154,7 +180,7 @@ def test_get_jobs(stack: Stack) -> None:
     assert ids_of(user_id="nobody") == []
     stack.change("UPDATE jobs SET user_id = 'ana' WHERE id = %s", ids[0])
     assert ids_of(user_id="ana") == [ids[0]]
-    for malformed in ("status=lost", "limit=0", "limit=x", "offset=-1", "since=soon", "until=soon"):
+    for malformed in ("status=lost", "limit=0", "limit=x", "offset=-1", "since=soon", "until=1795000000"):
         assert stack.service.get(f"{base}&{malformed}").status_code == 400
     assert stack.service.get("/jobs?automation_id=x").status_code == 400
 
@@ -334,3 +360,79 @@ def test_what_belongs_to_another_namespace_is_forbidden(stack: Stack) -> None:
     ):
         reply = stack.service.call(method, path, json=body)
         assert (reply.status_code, list(reply.json())) == (403, ["error"])
+
+
+RANGES = {"24h": timedelta(hours=1), "7d": timedelta(days=1), "30d": timedelta(days=1)}
+"""And what one step of a series is."""
+
+
+def ended_as(stack: Stack, made: dict[str, Any], status: str, result: object = None) -> None:
+    job = stack.job(made)["id"]
+    stack.service.worker("POST", f"/{job}/start")
+    end = stack.service.worker("POST", f"/{job}/finish", {"status": status, "result": result})
+    assert end.status_code == 200
+
+
+@pytest.mark.parametrize("range_", RANGES)
+def test_get_metrics(stack: Stack, range_: str) -> None:
+    reply = stack.service.get(f"/metrics?range={range_}")
+    assert reply.status_code == 200
+    fits(reply.json(), OVERVIEW)
+    assert 0 <= (reply.json()["successRate24h"] or 0) <= 1
+    assert stack.service.get("/metrics?range=1y").status_code == 400
+
+
+@pytest.mark.parametrize("range_", RANGES)
+def test_get_metrics_jobs_per_hour(stack: Stack, range_: str) -> None:
+    ended_as(stack, stack.automation(), "completed")
+
+    def latest() -> dict[str, Any] | None:
+        reply = stack.service.get(f"/metrics/jobs-per-hour?range={range_}")
+        assert reply.status_code == 200
+        slots = reply.json()
+        for slot in slots:
+            fits(slot, SLOT)
+            assert slot["total"] >= slot["succeeded"] + slot["failed"]
+        assert len(slots) == int(range_[:-1])
+        hours = [datetime.fromisoformat(slot["hour"]) for slot in slots]
+        assert {later - earlier for earlier, later in pairwise(hours)} == {RANGES[range_]}
+        return dict(slots[-1]) if slots[-1]["succeeded"] else None
+
+    assert eventually(latest)
+
+
+def test_get_metrics_automations(stack: Stack) -> None:
+    made = stack.automation()
+    for status in ("completed", "completed_no_invoices", "failed", "canceled", *["completed"] * 10):
+        ended_as(stack, made, status)
+
+    def mine() -> dict[str, Any] | None:
+        reply = stack.service.get("/metrics/automations")
+        assert reply.status_code == 200
+        for each in reply.json():
+            fits(each, RECORD)
+        [record] = [each for each in reply.json() if each["automationId"] == made["id"]]
+        return dict(record) if record["total"] == 14 else None
+
+    record = eventually(mine)
+    assert record["name"] == made["name"]
+    counts = ("succeeded", "failed", "canceled", "manual", "scheduled")
+    assert [record[each] for each in counts] == [12, 1, 1, 14, 0]
+    assert record["successRate"] == pytest.approx(12 / 13, abs=0.01)
+    assert 0 <= record["durationP50S"] <= record["durationP95S"] < 60
+    assert record["lastStatus"] == "completed"
+    assert record["recent"] == [*["completed"] * 10, "canceled", "failed"]
+
+
+def test_get_metrics_error_classes(stack: Stack) -> None:
+    made = stack.automation()
+    ended_as(stack, made, "failed", {"error_class": "CAPTCHA_FAILED"})
+
+    def told() -> bool:
+        reply = stack.service.get("/metrics/error-classes")
+        assert reply.status_code == 200
+        for each in reply.json():
+            fits(each, ERROR_CLASS)
+        return "CAPTCHA_FAILED" in [each["errorClass"] for each in reply.json()]
+
+    assert eventually(told)

@@ -2,6 +2,7 @@
 
 import base64
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_a_script_runs_in_the_runner_image() -> None:
     assert container(body)["command"] == ["maestro", "worker"]
     assert environment(body)["MAESTRO_SCRIPT"] == "/etc/maestro/script/bot.py"
     assert environment(body)["MAESTRO_QUEUE"] == "bots.bot"
+
+
+def test_signs_of_life_fit_into_the_silence_that_counts_as_loss() -> None:
+    assert "MAESTRO_HEARTBEAT_SECONDS" not in environment(resource(script="x"))
+    impatient = replace(row(), heartbeat_timeout_seconds=10)
+    *_, deployment = manifests(resource(script="x"), impatient, ACCESS, SETTINGS)
+    [worker] = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"name": "MAESTRO_HEARTBEAT_SECONDS", "value": "3.3"} in worker["env"]
 
 
 def test_an_own_image_runs_its_own_entrypoint() -> None:
