@@ -26,13 +26,6 @@ async def accept(conn: Connection, new: Sequence[NewJob]) -> list[Job | MaestroE
     """
     if not any(job.key for job in new):
         return [*await store.accept(conn, new)]
-    async with conn.transaction():
-        return await _accept_keyed(conn, new)
-
-
-async def _accept_keyed(conn: Connection, new: Sequence[NewJob]) -> list[Job | MaestroError]:
-    if not any(job.key for job in new):
-        return list(await store.accept(conn, new))
     async with conn.transaction():  # a key never stands for a job that is not there
         return await _accept(conn, new)
 

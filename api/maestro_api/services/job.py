@@ -88,8 +88,9 @@ class Jobs:
         return [answered(answer) for answer in answers]
 
     def _publish(self, done: Sequence[tuple[Sequence[NewJob], Answers]]) -> None:
-        jobs = [job for _, answers in done for job in answers if isinstance(job, Job)]
-        self._publisher.publish([message_of(job) for job in jobs if job.publish_due_at is not None])
+        # By id: calls of the same key have the same job.
+        jobs = {job.id: job for _, answers in done for job in answers if isinstance(job, Job)}
+        self._publisher.publish([message_of(job) for job in jobs.values() if job.publish_due_at is not None])
 
     async def cancel(self, job_id: UUID) -> Job:
         """Cancel a pending job, ask a running one to stop. Raises NotFound or JobEnded."""
