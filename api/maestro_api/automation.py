@@ -59,11 +59,11 @@ class RetryRule(body.Input):
 class RetryPolicy(body.Input):
     """When a job is tried again; what is left out has its default."""
 
-    max_attempts: body.Whole = Field(
-        3, ge=1, le=100, description="How often a job is started, the first time included."
+    max_attempts: Annotated[int, Field(ge=1, le=100), body.WHOLE] = Field(
+        3, description="How often a job is started, the first time included."
     )
-    backoff_seconds: body.Whole = Field(
-        10, ge=0, le=86_400, description="From a failure to the second attempt."
+    backoff_seconds: Annotated[int, Field(ge=0, le=86_400), body.WHOLE] = Field(
+        10, description="From a failure to the second attempt."
     )
     backoff_factor: float = Field(
         2, ge=1, le=10, strict=True, description="How much longer each further pause is."
@@ -88,26 +88,22 @@ _FORM = [
 
 
 class _AutomationFields(body.Input):
-    priority: body.Whole | None = Field(
+    priority: Annotated[int, Field(ge=0, le=9), body.WHOLE] | None = Field(
         None,
-        ge=0,
-        le=9,
         description="Higher ones first among those that wait for maxConcurrency.",
     )
-    max_concurrency: body.Whole | None = Field(
-        None, ge=1, le=10_000, description="How many of its jobs run at once."
+    max_concurrency: Annotated[int, Field(ge=1, le=10_000), body.WHOLE] | None = Field(
+        None, description="How many of its jobs run at once."
     )
-    start_deadline_seconds: body.Whole | None = Field(
-        None, ge=1, le=31_536_000, description="A job not started by then fails: JOB_TIMEOUT."
+    start_deadline_seconds: Annotated[int, Field(ge=1, le=31_536_000), body.WHOLE] | None = Field(
+        None, description="A job not started by then fails: JOB_TIMEOUT."
     )
-    timeout_seconds: body.Whole | None = Field(
+    timeout_seconds: Annotated[int, Field(ge=1, le=2_592_000), body.WHOLE] | None = Field(
         None,
-        ge=1,
-        le=2_592_000,
         description="A longer attempt is stopped: JOB_TIMEOUT.",
     )
-    heartbeat_timeout_seconds: body.Whole | None = Field(
-        None, ge=10, le=86_400, description="A worker silent for so long is lost."
+    heartbeat_timeout_seconds: Annotated[int, Field(ge=10, le=86_400), body.WHOLE] | None = Field(
+        None, description="A worker silent for so long is lost."
     )
     retry_policy: RetryPolicy | None = Field(None, description="Replaces the one there is.")
 

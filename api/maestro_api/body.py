@@ -30,8 +30,13 @@ def _number(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_number)]
-"""An integer, written 7 or 7.0; pydantic would take "7" and true as well."""
+WHOLE = BeforeValidator(_number)
+"""Annotates an integer, written 7 or 7.0; pydantic would take "7" and true as well.
+
+After a field's bounds: before them, pydantic could not tell the bounds in OpenAPI.
+"""
+Whole = Annotated[int, WHOLE]
+"""An integer without bounds."""
 
 M = TypeVar("M", bound=Input)
 

@@ -65,7 +65,6 @@ _FOLLOWS: Mapping[str, Sequence[tuple[Sequence[str], Mapping[str, str]]]] = {
         (_ATTEMPT_CALLS, _SAME_ATTEMPT),
         (("get_job_logs", "cancel_job"), {"path.id": "$request.path.id"}),
     ],
-    "log": [(("get_job_logs",), {"path.id": "$request.path.id"})],
     "release": [(("start",), {"path.id": "$request.path.id"})],
     "create_schedule": [(_SCHEDULE_CALLS, {"path.id": "$response.body#/id"})],
 }

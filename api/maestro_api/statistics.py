@@ -19,8 +19,8 @@ from maestro_api.services.statistics import Record, Slot
 router = APIRouter(prefix=f"{API}/metrics", tags=["statistics"])
 
 _FRESH = (
-    "Jobs count where they ended, and succeeded if completed or completed_no_invoices. Figures are exact, at "
-    "most 2 seconds old; jobs put into the past or taken out of it (an import) show within ten minutes."
+    "Jobs count where they ended, and succeeded if completed or completed_no_invoices. Figures are exact and "
+    "some 2 seconds old at most; jobs put into the past or taken out of it (imports) show within 10 minutes."
 )
 _RATE = "succeeded / (succeeded + failed), 0 to 1; null when there are none."
 

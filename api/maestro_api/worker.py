@@ -44,10 +44,8 @@ class LineIn(body.Input):
     level: Level
     message: str = Field(description="Any text; what can't be stored of it is made visible.")
     actionable: StrictBool | None = Field(None, description="Somebody has to do something about it.")
-    seq: body.Whole | None = Field(
+    seq: Annotated[int, Field(ge=0, le=2**63 - 1), body.WHOLE] | None = Field(
         None,
-        ge=0,
-        le=2**63 - 1,
         description="The line's number within the attempt; makes sending it again harmless.",
     )
     timestamp: Moment | None = Field(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from maestro.db import Connection, Statements
@@ -25,6 +25,8 @@ GROWTH = 1.02
 
 RECENT = 12
 """Latest jobs of an automation whose ends are shown."""
+
+Key = TypeVar("Key")
 
 _ROWS_AT_ONCE = 50
 """Each may hold hundreds of durations: others get their turn in between."""
@@ -159,14 +161,20 @@ def series(fine: Mapping[datetime, Counts], slots: Sequence[datetime]) -> list[C
     return [Counts.sum(each) for each in members]
 
 
-def percentile(durations: Durations, share: float) -> float | None:
-    """The seconds that this share of the jobs took at most, to within 1 %; None when there are none."""
-    rank = ceil(share * durations.total())
+def percentiles(parts: Sequence[Durations], shares: Sequence[float]) -> list[float | None]:
+    """The seconds that each of these shares of all jobs took at most, to within 1 %; None without jobs.
+
+    The shares in ascending order.
+    """
+    durations = _added(parts)
+    total = durations.total()
+    found: list[float | None] = []
+    passed = 0
     for step in sorted(durations):
-        rank -= durations[step]
-        if rank <= 0:
-            return round(2 * GROWTH**step / (GROWTH + 1), 3)
-    return None
+        passed += durations[step]
+        while len(found) < len(shares) and passed >= ceil(shares[len(found)] * total):
+            found.append(round(2 * GROWTH**step / (GROWTH + 1), 3))
+    return found or [None for _ in shares]
 
 
 async def moment(conn: Connection) -> datetime:
@@ -230,8 +238,8 @@ async def latest(conn: Connection) -> list[Latest]:
     ]
 
 
-def _added(parts: Iterable[Counter[Any]]) -> Counter[Any]:
-    whole: Counter[Any] = Counter()
+def _added(parts: Iterable[Counter[Key]]) -> Counter[Key]:
+    whole: Counter[Key] = Counter()
     for part in parts:
         whole.update(part)
     return whole

@@ -57,11 +57,14 @@ def test_an_automation_is_a_resource_that_the_operator_takes_up(
     bots.wait_ready(AUTOMATION, made["resourceName"])
     resource = bots.get(AUTOMATION, made["resourceName"])
     assert resource["status"]["id"] == made["id"]
-    assert resource["spec"] | {"deletionPolicy": "Retain"} == {
+    assert resource["spec"] == {
         "displayName": made["name"],
         "scriptPath": "bots/x.py",
         "queueName": made["queueName"],
+        # what the schema fills in
         "deletionPolicy": "Retain",
+        "heartbeatTimeoutSeconds": 300,
+        "retryPolicy": {"maxAttempts": 3, "backoffSeconds": 10, "backoffFactor": 2, "rules": []},
     }
     [listed] = [each for each in api.get("/automations").json() if each["id"] == made["id"]]
     assert listed == made | {"updatedAt": listed["updatedAt"]}

@@ -137,7 +137,7 @@ def _arguments() -> argparse.Namespace:
         "--driver", type=Path, required=True, help="the program that tests/bench/driver.sh makes"
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4, help="of each figure's measured window")
+    parser.add_argument("--seconds", type=float, default=3, help="of each figure's measured window")
     parser.add_argument("--output", type=Path, default=_ROOT / "docs" / "benchmarks.md")
     return parser.parse_args()
 

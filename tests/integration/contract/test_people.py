@@ -164,7 +164,8 @@ def test_get_job(stack: Stack) -> None:
     shown = stack.service.get(f"/jobs/{job['id']}")
     assert shown.status_code == 200
     fits(shown.json(), JOB_AS_MAESTRO_SHOWS_IT)
-    nothing_yet = ("userId", "result", "startedAt", "completedAt", "cancellationRequestedAt")
+    assert shown.json()["userId"] == "admin"
+    nothing_yet = ("result", "startedAt", "completedAt", "cancellationRequestedAt")
     assert {field: shown.json()[field] for field in nothing_yet} == dict.fromkeys(nothing_yet)
     assert (shown.json()["retryCount"], shown.json()["lastHeartbeatAt"]) == (0, None)
     stack.service.worker("POST", f"/{job['id']}/start")
