@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -220,5 +221,6 @@ async def _http_exception(request: Request, error: Exception) -> Json:
 
 def _allowed(request: Request) -> list[str]:
     """What is possible at the path; Starlette itself names the methods of but one of its routes."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
+    found = iter_route_contexts(request.app.routes)
+    routes = [route for route in found if route.original_route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in route.methods or ()})
