@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -224,7 +224,7 @@ class _Call:
             return
         try:
             self._future.set_result(session.run(self._work))
-        except MaestroError as error:
+        except (MaestroError, CancelledError) as error:
             self._future.set_exception(error)
         except Exception as error:
             log.exception("a call to the broker failed")

@@ -1,5 +1,6 @@
 """What reaches the dead-letter queue: the end of its job, or a row of `dead_letters`."""
 
+import reprlib
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -56,5 +57,8 @@ def job_id_of(body: bytes) -> UUID | None:
 
 def _headers(letter: DeadLetter) -> str:
     """AMQP's values as JSON; what JSON has no word for is told as text."""
-    text = orjson.dumps(letter.headers, default=str, option=orjson.OPT_NON_STR_KEYS)
-    return jsontext.dump(jsontext.parse(text))
+    try:
+        text = orjson.dumps(letter.headers, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return jsontext.dump(jsontext.parse(text))
+    except (BadInput, TypeError, ValueError):  # nested too deeply, for one: the letter is kept all the same
+        return jsontext.dump({"unreadable": jsontext.storable(reprlib.repr(letter.headers))})

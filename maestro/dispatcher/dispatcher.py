@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -149,14 +150,19 @@ class Dispatcher:
     async def drain_dead_letters(self) -> float:
         """Bury what has reached the dead-letter queue: committed first, acknowledged then."""
         loop = asyncio.get_running_loop()
+        burials: list[Future[None]] = []
 
         def bury(letters: Sequence[DeadLetter]) -> None:
-            asyncio.run_coroutine_threadsafe(self._bury(letters), loop).result()
+            burials.append(asyncio.run_coroutine_threadsafe(self._bury(letters), loop))
+            burials[-1].result()
 
         try:
             drained = await self._topology.drain_dead_letters(bury, _DRAIN_BATCH)
         except BrokerAway:
             return _DRAIN_SECONDS
+        finally:
+            for burial in burials:  # told to stop: what is not buried goes back
+                burial.cancel()
         return 0 if drained == _DRAIN_BATCH else _DRAIN_SECONDS
 
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:

@@ -1,8 +1,9 @@
 """The life of a job, statement by statement, against the real database: who may do what to which attempt."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -325,6 +326,33 @@ async def test_silence_in_an_outage_of_ours_counts_for_nothing(conn: Connection)
     await store.note_up(conn)  # after the gap, the clock of silences starts anew
     assert (await attempts.check(conn)).ids == []
     assert (await check(conn, up_for=timedelta(minutes=6))).ids == [job.id]
+
+
+async def test_six_minutes_without_postgresql_cost_no_running_job(conn: Connection) -> None:
+    silent, heard = await running(conn, "t"), await running(conn, "t")
+    for job in (silent, heard):
+        await beat(conn, job, "t")
+    moment = datetime.now(UTC)
+
+    async def pass_seconds(seconds: int, *, up: bool) -> list[UUID]:
+        """As an api and a dispatcher spend them, by their own clock: those whose attempts were ended."""
+        nonlocal moment
+        ended: list[UUID] = []
+        for _ in range(0, seconds, 5):
+            moment += timedelta(seconds=5)
+            if up:
+                ended += (
+                    await attempts.check(conn, now=moment)
+                ).ids  # before any api has said that it is back
+                await store.note_up(conn, moment)
+                ended += (await attempts.check(conn, now=moment)).ids
+        return ended
+
+    assert await pass_seconds(60, up=True) == []
+    await pass_seconds(360, up=False)
+    assert await pass_seconds(290, up=True) == []
+    await conn.execute("UPDATE jobs SET last_heartbeat_at = %s WHERE id = %s", [moment, heard.id])
+    assert await pass_seconds(60, up=True) == [silent.id]
 
 
 async def test_beats_without_a_gap_keep_the_clock(conn: Connection) -> None:
