@@ -85,10 +85,9 @@ class Silent(Careful):
 
 class Insistent(Careful):
     def finish(self, job, end):
-        patience = 0.000001  # the first reply never comes in time
-        while not self.answered(job, end, patience):
+        self.answered(job, end, 0.000001)  # whatever comes of it: this reply is lost
+        while not self.answered(job, end, 30):
             time.sleep(0.5)
-            patience = 30
         super().finish(job, end)
 
     def answered(self, job, end, patience):

@@ -153,7 +153,7 @@ def test_a_bot_that_sends_finish_again(stack: Stack, start: Start) -> None:
     bot = start(made, "insistent")
     job = stack.job(made)["id"]
     eventually(lambda: bot.calls(job)[-2:] == ["finish 200", "finish 200"], 20)
-    assert "finish ReadTimeout" in bot.calls(job)
+    assert [call.split()[0] for call in bot.calls(job)].count("finish") == 3
     shown = stack.shown(job)
     assert (shown["status"], shown["result"], shown["attempt"]) == ("completed", SUMMARY, 1)
 
