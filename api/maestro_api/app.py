@@ -123,7 +123,7 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
         # Ended in turn from the last: what is still committed is published, what is still confirmed is noted.
         async with (
             open_pool(database, size=max(settings.database_pool_size - HOT_CONNECTIONS, 2)) as pool,
-            open_pool(database, size=HOT_CONNECTIONS, by_key=True) as hot_pool,
+            open_pool(database, size=HOT_CONNECTIONS, autocommit=True, by_key=True) as hot_pool,
             Live(pool, settings.direct_uri, stream.log_event, most=settings.log_streams) as live,
             Feed(pool) as feed,
             Publisher(broker, settled=_settler(hot_pool)) as publisher,

@@ -81,6 +81,9 @@ async def autocommit(pool: Pool) -> AsyncIterator[Connection]:
     """
     with translate_errors():
         async with pool.connection() as conn:
+            if conn.autocommit:  # as all of this pool's are
+                yield conn
+                return
             await conn.set_autocommit(True)
             try:
                 yield conn
