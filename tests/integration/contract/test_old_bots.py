@@ -127,6 +127,7 @@ def test_a_bot_killed_at_work_leaves_its_job_to_another(stack: Stack, start: Sta
     first.kill()
     ended = stack.ended(job)
     assert (ended["status"], ended["attempt"], ended["retryCount"]) == ("completed", 2, 1)
+    second.called(job, "finish 200")
     whole = ["status 200", "start 200", "log 201", "cancellation 200", "finish 200"]
     assert without_repeats(second.calls(job)) == whole
 
