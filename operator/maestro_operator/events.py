@@ -33,15 +33,21 @@ async def post(
 
 
 def manifest(
-    resource: Mapping[str, Any], type_: str, reason: str, message: str, now: datetime
+    resource: Mapping[str, Any],
+    type_: str,
+    reason: str,
+    message: str,
+    now: datetime,
+    id_: str | None = None,
 ) -> dict[str, Any]:
+    """`id_` tells the event from others of the resource; at random when it is left out."""
     metadata = resource["metadata"]
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
             "namespace": metadata["namespace"],
-            "name": f"{metadata['name'][:200]}.{uuid.uuid4().hex[:16]}",
+            "name": f"{metadata['name'][:200]}.{id_ or uuid.uuid4().hex[:16]}",
         },
         "involvedObject": {
             "apiVersion": resource["apiVersion"],
