@@ -40,7 +40,6 @@ Whole = Annotated[int, WHOLE]
 """An integer without bounds."""
 
 
-
 def _written(value: object) -> object:
     """pydantic would take seconds as well."""
     if not isinstance(value, str) or not value[4:5] == "-":

@@ -168,13 +168,13 @@ class ScheduleOut(BaseModel):
             "startTime": None,
             "endTime": None,
             "nextRunAt": "2026-11-24T10:30:00+00:00",
-            "lastRunAt": "2026-11-23T10:30:00+00:00",
+            "lastRunAt": "2026-11-20T10:30:00+00:00",
             "lastJob": {"id": "01a209be-81ee-706d-81fe-5fa0b1df12da", "status": "completed"},
             "lastOccurrence": {
-                "nominalAt": "2026-11-23T10:30:00+00:00",
-                "outcome": "fired",
-                "reason": None,
-                "message": None,
+                "nominalAt": "2026-11-20T10:30:00+00:00",
+                "outcome": "shifted",
+                "reason": "Holiday",
+                "message": "2026-11-20 is no business day: Dia Nacional de Zumbi e da Consciência Negra.",
             },
             "isEnabled": True,
             "createdAt": "2026-11-23T08:00:00.123456+00:00",
@@ -197,7 +197,9 @@ class ScheduleOut(BaseModel):
     )
     catch_up: CatchUp = Field(description="What becomes of runs that were due while Maestro was away.")
     jitter_seconds: int = Field(description="The most that its runs start after their time.")
-    calendar: str | None = Field(description="The BusinessCalendar's metadata.name; null: all days are alike.")
+    calendar: str | None = Field(
+        description="The BusinessCalendar's metadata.name; null: all days are alike."
+    )
     on_holiday: OnHoliday = Field(description="What becomes of a run on a day that the calendar closes.")
     start_time: datetime | None = Field(description="No run's nominal time is before it.")
     end_time: datetime | None = Field(description="No run's nominal time is after it.")
@@ -290,7 +292,9 @@ class OccurrenceOut(BaseModel):
     message: str | None = Field(description="The same, a sentence.")
     count: int = Field(description="How many instants it stands for: those of one outage are one occurrence.")
     last_nominal_at: datetime | None = Field(description="The last of those, where they are several.")
-    job_id: UUID | None = Field(description="The job; of a merged one, that of the instant it is merged into.")
+    job_id: UUID | None = Field(
+        description="The job; of a merged one, that of the instant it is merged into."
+    )
     decided_at: datetime = Field(description="When this was decided.")
 
 
@@ -444,7 +448,9 @@ async def list_occurrences(
     limit: Annotated[
         int, Query(ge=1, description=f"At most {MOST_OCCURRENCES}; more is taken as that.")
     ] = 50,
-    after: Annotated[str | None, Query(description="The nextCursor of a page, for what is behind it.")] = None,
+    after: Annotated[
+        str | None, Query(description="The nextCursor of a page, for what is behind it.")
+    ] = None,
 ) -> Json:
     """What became of its instants, the latest first: which ran, with their jobs, and why others did not."""
     page = await schedules.occurrences(id, limit=min(limit, MOST_OCCURRENCES), after=after)

@@ -1,4 +1,4 @@
-"""What a schedule does next, for people: the instants that firing will decide, by the same functions. Pure."""
+"""What a schedule does next, for people: what firing will decide, by the same functions. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Upcoming:
 
 
 def upcoming(timing: Timing, jitter: timedelta, now: datetime, count: int) -> list[Upcoming]:
-    """The next `count` instants that `now` leaves undecided, of whatever fate; fewer when there are no more."""
+    """The next `count` instants undecided at `now`, of whatever fate; fewer when there are no more."""
     return [
         Upcoming(instant, instant.effective + jitter if instant.fate is Fate.RUNS else None)
         for instant in islice(_instants(timing, now - jitter), count)

@@ -1,4 +1,4 @@
-"""One running operator: the work queue, the sweep, the run facts and the reports over one set of connections."""
+"""One running operator: the work queue, the sweep, run facts and reports over one set of connections."""
 
 import asyncio
 import logging

@@ -1,14 +1,14 @@
 """Events of occurrences that did not fire, so that `kubectl describe` says why a schedule did not run.
 
-The dispatcher, which has no access to Kubernetes, leaves them in the database. Each is posted under a name of its
-own, so posting it again after a crash is harmless.
+The dispatcher, which has no access to Kubernetes, leaves them in the database. Each is posted under a name of
+its own, so posting it again after a crash is harmless.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from maestro.errors import BadInput, Conflict, MaestroError, Unavailable
 from maestro.kube import SCHEDULE
@@ -86,20 +86,12 @@ class Reports:
 
 def manifest(resource: Mapping[str, Any], occurrence: Occurrence) -> dict[str, Any]:
     """The event of an occurrence that did not fire."""
-    return events.manifest(
-        resource,
-        _type(occurrence),
-        occurrence.reason or occurrence.outcome.title(),
-        _message(resource, occurrence),
-        occurrence.decided_at,
-        # With its instant, since ids begin anew in a new database.
-        f"{occurrence.id:x}-{int(occurrence.nominal_at.timestamp()):x}",
-    )
-
-
-def _type(occurrence: Occurrence) -> Literal["Normal", "Warning"]:
     warned = occurrence.outcome == Outcome.MISSED or occurrence.reason in _WARNED
-    return "Warning" if warned else "Normal"
+    reason = occurrence.reason or occurrence.outcome.title()
+    said = events.Said("Warning" if warned else "Normal", reason, _message(resource, occurrence))
+    # With its instant, since ids begin anew in a new database.
+    id_ = f"{occurrence.id:x}-{int(occurrence.nominal_at.timestamp()):x}"
+    return events.manifest(resource, said, occurrence.decided_at, id_)
 
 
 def _message(resource: Mapping[str, Any], occurrence: Occurrence) -> str:

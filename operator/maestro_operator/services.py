@@ -98,7 +98,7 @@ class Services:
         ]
 
     def users_of(self, calendar: Key) -> list[Key]:
-        """Who goes by this BusinessCalendar: those that include it, however indirectly, and all their Schedules."""
+        """Who goes by this BusinessCalendar: those that include it, and theirs, and all their Schedules."""
         namespace, names, found = calendar.namespace, {calendar.name}, list[Key]()
         others = [(key, body) for key, body in self.seen.of_kind(CALENDAR) if key.namespace == namespace]
         while more := [key for key, body in others if key.name not in names and _includes(body, names)]:

@@ -51,9 +51,7 @@ def test_every_rule_says_what_to_do(plural: str) -> None:
 def rules_of(field: Schema) -> list[Schema]:
     """Its validation rules and those of its items."""
     return [
-        rule
-        for each in (field, field.get("items", {}))
-        for rule in each.get("x-kubernetes-validations", [])
+        rule for each in (field, field.get("items", {})) for rule in each.get("x-kubernetes-validations", [])
     ]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -10,14 +10,13 @@ from typing import Any
 
 from maestro.automation import store as automations
 from maestro.automation.model import Automation
-from maestro.calendar import store as calendars
-from maestro.calendar.model import Calendar, resolve
-from maestro.db import Connection, Pool
+from maestro.calendar.model import Calendar
+from maestro.db import Pool
 from maestro.errors import BadInput, MaestroError, SpecRefused
 from maestro.kube.client import Resource
 from maestro.kube.kinds import SCHEDULE
 from maestro.schedule import cron, occurrences, store
-from maestro.schedule.model import Schedule, timing_of
+from maestro.schedule.model import Schedule
 from maestro.schedule.occurrences import Occurrence
 from maestro.schedule.timing import OnHoliday, Timing, runs_after
 from maestro.schedule.upcoming import Upcoming, upcoming
@@ -117,20 +116,18 @@ class Schedules:
         more = len(found) > limit
         return Page(found[:limit], _cursor_of(found[limit - 1]) if more else None)
 
-    async def upcoming(self, schedule_id: int, count: int) -> list[Upcoming]:
+    async def upcoming(self, schedule_id: int, count: int) -> Sequence[Upcoming]:
         """Its next instants, of whatever fate; none while it is suspended. Raises NotFound."""
         async with reading(self._pool) as conn:
             schedule = await store.get(conn, schedule_id)
-            calendar = await _calendar_in_force(conn, schedule)
+            timing = await store.timing(conn, schedule)
             now = await store.current_time(conn)
         if schedule.suspended:
             return []
         # In a thread, since a rare expression takes a while.
-        return await asyncio.to_thread(
-            upcoming, timing_of(schedule, calendar), schedule.jitter, now, count
-        )
+        return await asyncio.to_thread(upcoming, timing, schedule.jitter, now, count)
 
-    async def preview(self, spec: Spec, namespace: str | None) -> list[datetime]:
+    async def preview(self, spec: Spec, namespace: str | None) -> Sequence[datetime]:
         """The next instants at which a schedule like that would run. Raises BadInput."""
         _refuse_unreadable(spec)
         calendar = await self._calendar(namespace or self._definitions.namespace, spec.get("calendar"))
@@ -150,12 +147,11 @@ class Schedules:
         """The calendar of that name. Raises BadInput saying how to get it there."""
         if name is None:
             return None
-        async with transaction(self._pool) as conn:
-            known = await calendars.definitions(conn, [namespace])
-        try:
-            return resolve(name, known.get(namespace, {}))
-        except SpecRefused as refused:
-            raise BadInput(f"calendar: {refused.message}") from refused
+        async with reading(self._pool) as conn:
+            try:
+                return await store.calendar(conn, namespace, name)
+            except SpecRefused as refused:
+                raise BadInput(f"calendar: {refused.message}") from refused
 
     async def _automation(self, automation_id: int) -> Automation:
         """The automation of a schedule to write. Raises BadInput for an unknown one, Forbidden elsewhere."""
@@ -172,14 +168,16 @@ class Schedules:
 
 
 def _refuse_unreadable(spec: Spec, given: Spec | None = None) -> None:
-    """Raises BadInput before anything is written, for what was given (absent: all of it) or does not fit it."""
+    """Raises BadInput before anything is written, for what was `given` (all of it unless that is told)."""
     named = spec if given is None else given
     if "cron" in named:
         cron.parse(named["cron"])
     if "timeZone" in named:
         cron.zone_of(named["timeZone"])
     if "onHoliday" in named and named["onHoliday"] != OnHoliday.SKIP and spec.get("calendar") is None:
-        raise BadInput("onHoliday: says what becomes of a run on a day that a calendar closes; send calendar.")
+        raise BadInput(
+            "onHoliday: says what becomes of a run on a day that a calendar closes; send calendar."
+        )
     if {"startTime", "endTime"} & set(named):
         start, end = spec.get("startTime"), spec.get("endTime")
         if start and end and end < start:
@@ -218,14 +216,6 @@ def _plain(spec: Spec) -> dict[str, Any]:
         field: value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
         for field, value in spec.items()
     }
-
-
-async def _calendar_in_force(conn: Connection, schedule: Schedule) -> Calendar | None:
-    """The one that firing goes by."""
-    if schedule.calendar_name is None:
-        return None
-    known = await calendars.definitions(conn, [schedule.namespace])
-    return resolve(schedule.calendar_name, known.get(schedule.namespace, {}))
 
 
 def _next_runs(timing: Timing, now: datetime) -> list[datetime]:
