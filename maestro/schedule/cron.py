@@ -1,8 +1,8 @@
 """Cron: a strict parser of one small dialect, and the next instant in a time zone.
 
 The dialect is five fields of numbers, ranges, steps, lists and names, `L` for the last day of the month, and
-five `@` words; nothing else of any cron. croniter, in front of which the parser stands, takes far more. It walks
-the days; the times in them, and what a clock change does to those, are decided here.
+five `@` words; nothing else of any cron. croniter, in front of which the parser stands, takes far more. It
+walks the days; the times in them, and what a clock change does to those, are decided here.
 
 - A local time that does not exist runs at the first instant after the gap.
 - A local time that comes twice runs once, the first time; a pattern whose hour field lets every hour in runs
