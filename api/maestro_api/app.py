@@ -57,6 +57,7 @@ _BODIES = (
     automation.Pause,
     schedule.NewSchedule,
     schedule.ScheduleChange,
+    schedule.Timing,
     worker.LineIn,
     worker.FinishIn,
     worker.HeartbeatIn,

@@ -5,10 +5,11 @@ parameters refuse both.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from starlette.requests import ClientDisconnect
 
@@ -37,6 +38,24 @@ After a field's bounds: before them, pydantic could not tell the bounds in OpenA
 """
 Whole = Annotated[int, WHOLE]
 """An integer without bounds."""
+
+
+def _written(value: object) -> object:
+    """pydantic would take seconds as well."""
+    if not isinstance(value, str) or not value[4:5] == "-":
+        raise ValueError("must be a time such as 2026-12-01T00:00:00-03:00")
+    return value
+
+
+def _universal(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of the years 1 to 9999") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_universal)]
+"""An instant, RFC 3339 with a zone; UTC once it is read."""
 
 M = TypeVar("M", bound=Input)
 

@@ -52,7 +52,13 @@ _JOB_CALLS = (
     "status",
 )
 _ATTEMPT_CALLS = ("log", "logs", "heartbeat", "cancellation", "finish", "release")
-_SCHEDULE_CALLS = ("get_schedule", "change_schedule", "delete_schedule")
+_SCHEDULE_CALLS = (
+    "get_schedule",
+    "change_schedule",
+    "delete_schedule",
+    "list_occurrences",
+    "list_upcoming",
+)
 
 _SAME_ATTEMPT = {
     "path.id": "$request.path.id",

@@ -3,6 +3,7 @@
 from maestro.kube.client import Kube
 from maestro.kube.kinds import (
     AUTOMATION,
+    CALENDAR,
     CONFIG_MAP,
     DEPLOYMENT,
     EVENT,
@@ -16,6 +17,7 @@ from maestro.kube.kinds import (
 
 __all__ = [
     "AUTOMATION",
+    "CALENDAR",
     "CONFIG_MAP",
     "DEPLOYMENT",
     "EVENT",

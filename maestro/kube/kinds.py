@@ -31,6 +31,7 @@ class Kind:
 
 AUTOMATION = Kind(f"{GROUP}/{VERSION}", "Automation", "automations")
 SCHEDULE = Kind(f"{GROUP}/{VERSION}", "Schedule", "schedules")
+CALENDAR = Kind(f"{GROUP}/{VERSION}", "BusinessCalendar", "businesscalendars")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 SECRET = Kind("v1", "Secret", "secrets")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
@@ -40,7 +41,17 @@ POD = Kind("v1", "Pod", "pods")
 
 _KNOWN = {
     (kind.api_version, kind.kind): kind
-    for kind in (AUTOMATION, SCHEDULE, DEPLOYMENT, SECRET, CONFIG_MAP, SERVICE_ACCOUNT, EVENT, POD)
+    for kind in (
+        AUTOMATION,
+        SCHEDULE,
+        CALENDAR,
+        DEPLOYMENT,
+        SECRET,
+        CONFIG_MAP,
+        SERVICE_ACCOUNT,
+        EVENT,
+        POD,
+    )
 }
 
 

@@ -8,12 +8,17 @@ from typing import Any, cast
 import psycopg
 from psycopg.types.json import Jsonb
 
+from maestro.calendar import store as calendars
+from maestro.calendar.model import Calendar, resolve
 from maestro.db import Connection, Statements
-from maestro.errors import BadInput, NotFound, SpecRefused
-from maestro.schedule import cron
-from maestro.schedule.model import Definition, Schedule, definition_of
+from maestro.errors import NotFound, SpecRefused
+from maestro.schedule.model import Definition, Schedule, Times, definition_of, times_after, timing_of
+from maestro.schedule.occurrences import Reason
+from maestro.schedule.timing import Timing
 
 _sql = Statements(__package__)
+
+_NEVER = Times(None, None)
 
 
 async def register(
@@ -21,14 +26,17 @@ async def register(
 ) -> Schedule:
     """Bring the row up to what the resource says; nothing is written when the row has seen its generation.
 
-    Raises SpecRefused, which leaves the row and so the last good state as they are.
+    A change of when it runs counts from now: nothing of the past runs. Raises SpecRefused, which leaves the
+    row and so the last good state as they are: InvalidCron, InvalidTimeZone, InvalidTime, CalendarNotFound,
+    IncludeCycle, AutomationNotFound (where the row has one that exists), UnstorableSpec.
     """
     definition = definition_of(resource, default_time_zone=default_time_zone)
     known = await by_name(conn, definition.namespace, definition.name)
     if known and _has_seen(known, definition):
         return known
-    next_run_at = _next_run(definition, now or await current_time(conn))
-    await _upsert(conn, definition, None if definition.suspended else next_run_at)
+    async with conn.transaction():
+        await _refuse_lost_automation(conn, definition, known)
+        await _take_over(conn, definition, known, now or await current_time(conn))
     stored = await by_name(conn, definition.namespace, definition.name)
     if stored is None:
         raise NotFound(f"The schedule {definition.name} vanished while it was stored; try again.")
@@ -37,31 +45,69 @@ async def register(
 
 def _has_seen(known: Schedule, definition: Definition) -> bool:
     same = known.uid == definition.uid and known.generation >= definition.generation
-    in_service = known.retired_at is None and (known.suspended or known.next_run_at is not None)
-    return same and in_service
+    return same and known.retired_at is None and known.decided_until is not None
 
 
-def _next_run(definition: Definition, now: datetime) -> datetime:
-    try:
-        expression = cron.parse(definition.cron)
-    except BadInput as error:
-        raise SpecRefused("InvalidCron", f"spec.cron: {error}") from error
-    try:
-        zone = cron.zone_of(definition.time_zone)
-    except BadInput as error:
-        raise SpecRefused("InvalidTimeZone", f"spec.timeZone: {error}") from error
-    return cron.next_after(expression, zone, now)
+def _is_edit(known: Schedule | None, definition: Definition) -> bool:
+    """Of an object in service, rather than its beginning."""
+    return known is not None and known.uid == definition.uid and known.retired_at is None
 
 
-async def _upsert(conn: Connection, definition: Definition, next_run_at: datetime | None) -> None:
-    row = vars(definition) | {"parameters": Jsonb(definition.parameters), "next_run_at": next_run_at}
+async def _refuse_lost_automation(conn: Connection, definition: Definition, known: Schedule | None) -> None:
+    """A schedule may come before its automation; but one that runs goes on until another one is there."""
+    if known is None or known.automation_id is None or not _is_edit(known, definition):
+        return
+    name = definition.automation_name
+    found = await conn.execute(_sql["automation_exists"], {"namespace": definition.namespace, "name": name})
+    [row] = await found.fetchall()
+    if not row["there"]:
+        raise SpecRefused(
+            "AutomationNotFound",
+            f"There is no Automation {name} in {definition.namespace}; apply it, or mend spec.automation. "
+            f"Until then {known.automation_name} goes on being run.",
+        )
+
+
+async def _take_over(conn: Connection, definition: Definition, known: Schedule | None, now: datetime) -> None:
+    kept = known.calendar_name if known and _is_edit(known, definition) else None
+    timing = timing_of(definition, await _calendar_to_use(conn, definition, kept))
+    times = _NEVER if definition.suspended else times_after(timing, now, definition.jitter)
+    schedule_id = await _upsert(conn, definition, times, now)
+    if schedule_id is None:
+        return  # a newer generation was faster
+    if known and known.uid != definition.uid:
+        await _give_up_waiting(conn, schedule_id, Reason.DELETED, "Its schedule was deleted.", now)
+    elif definition.suspended:
+        await _give_up_waiting(conn, schedule_id, Reason.SUSPENDED, "Its schedule was suspended.", now)
+
+
+async def _calendar_to_use(conn: Connection, definition: Definition, kept: str | None) -> Calendar | None:
+    """The calendar it names; one whose resource is gone only where it is in use here already."""
+    if definition.calendar_name is None:
+        return None
+    in_service = definition.calendar_name != kept
+    known = await calendars.definitions(conn, [definition.namespace], in_service=in_service, held=True)
+    return resolve(definition.calendar_name, known[definition.namespace])
+
+
+async def _upsert(conn: Connection, definition: Definition, times: Times, now: datetime) -> int | None:
+    row = vars(definition) | vars(times)
+    row |= {"parameters": Jsonb(definition.parameters), "decided_until": now}
     try:
         async with conn.transaction():
-            await conn.execute(_sql["upsert"], row)
+            found = await (await conn.execute(_sql["upsert"], row)).fetchone()
     except psycopg.DataError as error:
         raise SpecRefused(
             "UnstorableSpec", f"PostgreSQL can't store this spec ({error}); take such characters out of it."
         ) from error
+    return found["id"] if found else None
+
+
+async def _give_up_waiting(
+    conn: Connection, schedule_id: int, reason: Reason, message: str, now: datetime | None
+) -> None:
+    values = {"id": schedule_id, "reason": reason, "message": message, "now": now}
+    await conn.execute(_sql["give_up_waiting"], values)
 
 
 async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None = None) -> Schedule | None:
@@ -69,8 +115,13 @@ async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None
 
     With `uid` only that very resource's: a namesake made since stays.
     """
-    found = await conn.execute(_sql["retire"], {"namespace": namespace, "name": name, "uid": uid})
-    return await by_name(conn, namespace, name) if found.rowcount else None
+    values = {"namespace": namespace, "name": name, "uid": uid}
+    async with conn.transaction():
+        found = await (await conn.execute(_sql["retire"], values)).fetchone()
+        if found is None:
+            return None
+        await _give_up_waiting(conn, found["id"], Reason.DELETED, "Its schedule was deleted.", None)
+    return await by_name(conn, namespace, name)
 
 
 async def get(conn: Connection, schedule_id: int) -> Schedule:
@@ -93,6 +144,23 @@ async def list_all(conn: Connection, include_disabled: bool = False) -> list[Sch
     """Every schedule in service, and with `include_disabled` the suspended ones too."""
     found = await conn.execute(_sql["list_all"], {"include_disabled": include_disabled})
     return [_schedule(row) for row in await found.fetchall()]
+
+
+async def timing(conn: Connection, schedule: Schedule) -> Timing:
+    """When it runs, by its calendar as that is in force, also where the calendar's resource is gone.
+
+    Raises SpecRefused for what a version of Maestro stored that could read more.
+    """
+    if schedule.calendar_name is None:
+        return timing_of(schedule)
+    known = await calendars.definitions(conn, [schedule.namespace])
+    return timing_of(schedule, resolve(schedule.calendar_name, known[schedule.namespace]))
+
+
+async def calendar(conn: Connection, namespace: str, name: str) -> Calendar:
+    """A calendar that a schedule could begin to use. Raises SpecRefused: CalendarNotFound, IncludeCycle."""
+    known = await calendars.definitions(conn, [namespace], in_service=True)
+    return resolve(name, known[namespace])
 
 
 async def current_time(conn: Connection) -> datetime:

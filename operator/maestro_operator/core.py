@@ -1,4 +1,4 @@
-"""One running operator: the work queue, the sweep and the run facts over one set of connections."""
+"""One running operator: the work queue, the sweep, run facts and reports over one set of connections."""
 
 import asyncio
 import logging
@@ -11,11 +11,12 @@ from maestro.broker.management import Management
 from maestro.broker.topology import Topology
 from maestro.db import note_pools, open_pool
 from maestro.errors import MaestroError
-from maestro.kube import AUTOMATION, SCHEDULE, Kind, Kube
+from maestro.kube import AUTOMATION, CALENDAR, SCHEDULE, Kind, Kube
 from maestro.settings import Settings
-from maestro_operator import automation, schedule
+from maestro_operator import automation, calendar, schedule
 from maestro_operator.facts import Facts
 from maestro_operator.keys import Key
+from maestro_operator.reports import Reports
 from maestro_operator.services import Services, owner_of
 from maestro_operator.sweep import Sweep
 from maestro_operator.workqueue import WorkQueue
@@ -34,6 +35,7 @@ class Operator:
         self.queue = queue
         self.sweep = Sweep(services)
         self.facts = Facts(services)
+        self.reports = Reports(services)
 
     async def run(self) -> None:
         """Work until canceled."""
@@ -41,6 +43,7 @@ class Operator:
             group.create_task(self.queue.run())
             group.create_task(self.sweep.run())
             group.create_task(self.facts.run())
+            group.create_task(self.reports.run())
 
     def saw(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         """A resource as a watch event has it; `event` is ADDED, MODIFIED, DELETED, or None from the list."""
@@ -122,5 +125,7 @@ async def _sync(services: Services, key: Key) -> None:
         await automation.sync(services, key)
     elif key.kind == SCHEDULE:
         await schedule.sync(services, key)
+    elif key.kind == CALENDAR:
+        await calendar.sync(services, key)
     else:
         assert_never(key.kind)  # type: ignore[arg-type]

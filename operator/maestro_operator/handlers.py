@@ -7,7 +7,7 @@ from typing import Any
 
 import kopf
 
-from maestro.kube import AUTOMATION, SCHEDULE
+from maestro.kube import AUTOMATION, CALENDAR, SCHEDULE
 from maestro_operator import worker
 from maestro_operator.lifecycle import Lifecycle
 
@@ -32,6 +32,11 @@ async def automation_changed(event: kopf.RawEvent, memo: Any, **_: Any) -> None:
 @kopf.on.event(_GROUP, _VERSION, SCHEDULE.plural)
 async def schedule_changed(event: kopf.RawEvent, memo: Any, **_: Any) -> None:
     lifecycle(memo).operator.saw(SCHEDULE, event["type"], event["object"])
+
+
+@kopf.on.event(_GROUP, _VERSION, CALENDAR.plural)
+async def calendar_changed(event: kopf.RawEvent, memo: Any, **_: Any) -> None:
+    lifecycle(memo).operator.saw(CALENDAR, event["type"], event["object"])
 
 
 @kopf.on.event("apps", "v1", "deployments", labels={worker.MANAGED_BY: worker.MANAGER})

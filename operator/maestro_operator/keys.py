@@ -9,7 +9,7 @@ from maestro.kube import Kind
 
 @dataclass(frozen=True)
 class Key:
-    """One Automation or Schedule."""
+    """One Automation, Schedule or BusinessCalendar."""
 
     kind: Kind
     namespace: str

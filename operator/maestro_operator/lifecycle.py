@@ -10,7 +10,7 @@ from itertools import chain, repeat
 import kopf
 
 from maestro.errors import Forbidden, MaestroError
-from maestro.kube import AUTOMATION, SCHEDULE, Kube
+from maestro.kube import AUTOMATION, CALENDAR, SCHEDULE, Kube
 from maestro.settings import Settings
 from maestro_operator import core, worker
 from maestro_operator.core import Operator
@@ -82,7 +82,7 @@ class Lifecycle:
         obstacle = ""
         for namespace in watched(self._settings.watch_namespaces):
             try:
-                for kind in (AUTOMATION, SCHEDULE):
+                for kind in (AUTOMATION, SCHEDULE, CALENDAR):
                     if not await asyncio.to_thread(kube.serves, kind, namespace):
                         return "The cluster does not serve them; install Maestro's CRDs."
             except Forbidden as forbidden:  # tells nothing of the kinds; another namespace may

@@ -1,17 +1,21 @@
 """A Schedule: its row and its status. The dispatcher fires it."""
 
+from datetime import datetime
 from typing import Any
 
 from maestro.automation import store as automations
 from maestro.automation.model import Automation
 from maestro.automation.parameters import resolve
 from maestro.db import Connection
-from maestro.errors import ParametersRefused, SpecRefused, Unavailable
+from maestro.errors import BadInput, ParametersRefused, SpecRefused, Unavailable
 from maestro.schedule import store
 from maestro.schedule.model import Schedule
-from maestro_operator import status
+from maestro.schedule.placeholders import expand
+from maestro.schedule.timing import Timing, previous_run, runs_after
+from maestro_operator import calendar, status
 from maestro_operator.conditions import READY, timestamp
 from maestro_operator.keys import Key
+from maestro_operator.seen import Resource
 from maestro_operator.services import Services
 from maestro_operator.status import Findings
 
@@ -29,12 +33,13 @@ async def sync(services: Services, key: Key) -> None:
     try:
         async with services.database() as connection:
             row = await store.register(connection, resource, default_time_zone=zone)
-            automation = await _automation_of(connection, row)
-        findings.fields |= {"id": row.id, **run_fields(row)}
-        _judge(services, key, row, automation, findings)
+            findings.fields |= {"id": row.id, **run_fields(row)}
+            await _refuse_idle(connection, row)
+        findings.note(READY, "True", "Registered", _outlook(row))
+        services.settled(key)
     except SpecRefused as refusal:
         findings.note(READY, "False", refusal.reason, refusal.message)
-        services.waits_for(key, None)
+        services.waits_for(key, _remedy(key, resource, refusal))
     except Unavailable as away:
         await status.write_waiting(services, key, resource, away)
         raise
@@ -45,39 +50,88 @@ def run_fields(row: Schedule) -> dict[str, Any]:
     """What the status tells of its runs; None takes a field away."""
     return {
         "timeZone": row.time_zone,
-        "nextRunTime": timestamp(row.next_run_at) if row.next_run_at else None,
-        "lastRunTime": timestamp(row.last_run_at) if row.last_run_at else None,
+        "nextRunTime": _time(row.next_run_at),
+        "lastRunTime": _time(row.last_run_at),
+        "lastJob": _last_job(row),
+        "lastOccurrence": _last_occurrence(row),
     }
 
 
-async def _automation_of(connection: Connection, row: Schedule) -> Automation | None:
-    return None if row.automation_id is None else await automations.get(connection, row.automation_id)
+def _last_job(row: Schedule) -> dict[str, Any] | None:
+    if row.last_job_id is None or row.last_job_status is None:
+        return None  # also once it has been taken away with age
+    return {"id": str(row.last_job_id), "status": row.last_job_status}
 
 
-def _judge(
-    services: Services, key: Key, row: Schedule, automation: Automation | None, findings: Findings
-) -> None:
-    refusal = _refusal(row, automation)
-    if refusal:
-        services.waits_for(key, ("automation", key.namespace, row.automation_name))
-        findings.note(READY, "False", refusal.reason, refusal.message)
-        return
-    services.settled(key)
-    message = "It is suspended." if row.suspended else f"It runs next at status.nextRunTime, {row.time_zone}."
-    findings.note(READY, "True", "Registered", message)
+def _last_occurrence(row: Schedule) -> dict[str, Any] | None:
+    """A merge patch merges objects, so a field that may go is named."""
+    if row.last_occurrence_at is None:
+        return None
+    return {
+        "nominalTime": _time(row.last_occurrence_at),
+        "outcome": row.last_outcome,
+        "reason": row.last_reason,
+        "message": row.last_message,
+    }
 
 
-def _refusal(row: Schedule, automation: Automation | None) -> SpecRefused | None:
-    """Why its runs would make no job; None when they would."""
+def _time(instant: datetime | None) -> str | None:
+    return timestamp(instant) if instant else None
+
+
+def _outlook(row: Schedule) -> str:
+    if row.suspended:
+        return "It is suspended."
+    if row.next_run_at is None:
+        return "Nothing is left to run: spec.endTime has passed, or spec.calendar leaves no business day."
+    return f"It runs next at status.nextRunTime, {row.time_zone}."
+
+
+def _remedy(key: Key, resource: Resource, refusal: SpecRefused) -> tuple[str, ...] | None:
+    """What may end the refusal beside an edit of the Schedule itself."""
+    if refusal.reason in calendar.OF_OTHERS:
+        return calendar.arrivals(key.namespace)
+    # Also ParametersRefused: by another parameter schema.
+    return ("automation", key.namespace, resource["spec"]["automation"])
+
+
+async def _refuse_idle(connection: Connection, row: Schedule) -> None:
+    """Raises SpecRefused when its runs would make no job, or its calendar is none to rely on."""
     name = row.automation_name
-    if automation is None:
+    if row.automation_id is None:
         message = f"There is no Automation {name} in {row.namespace} yet; apply it, or mend spec.automation."
-        return SpecRefused("AutomationNotFound", message)
-    try:
-        resolve(automation.parameter_schema, automation.default_params, row.parameters)
-    except ParametersRefused as refused:
-        message = (
-            f"The parameter schema of the Automation {name} refuses spec.parameters ({refused}); mend them."
+        raise SpecRefused("AutomationNotFound", message)
+    if row.calendar_name is not None:
+        await _refuse_lost_calendar(connection, row, row.calendar_name)
+    automation = await automations.get(connection, row.automation_id)
+    if automation.parameter_schema:
+        _refuse_parameters(
+            row, automation, await store.timing(connection, row), await store.current_time(connection)
         )
-        return SpecRefused("ParametersRefused", message + " Until then it runs nothing.")
-    return None
+
+
+async def _refuse_lost_calendar(connection: Connection, row: Schedule, name: str) -> None:
+    try:
+        await store.calendar(connection, row.namespace, name)
+    except SpecRefused as refusal:
+        message = f"{refusal.message} Until then it runs by what {name} said last."
+        raise SpecRefused(refusal.reason, message) from refusal
+
+
+def _refuse_parameters(row: Schedule, automation: Automation, timing: Timing, now: datetime) -> None:
+    try:
+        parameters = _parameters_of_next_run(row, timing, now)
+        resolve(automation.parameter_schema, automation.default_params, parameters)
+    except (ParametersRefused, BadInput) as refused:
+        message = (
+            f"The parameter schema of the Automation {row.automation_name} refuses spec.parameters "
+            f"({refused}); mend them. Until then it runs nothing."
+        )
+        raise SpecRefused("ParametersRefused", message) from refused
+
+
+def _parameters_of_next_run(row: Schedule, timing: Timing, now: datetime) -> Any:
+    """With their date placeholders filled in."""
+    run = next(runs_after(timing, now), None)
+    nominal = run.nominal if run else now
+    return expand(row.parameters, nominal=nominal, previous=previous_run(timing, nominal), zone=timing.zone)

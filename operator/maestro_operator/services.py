@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from maestro.broker.management import Management
 from maestro.broker.topology import Topology
 from maestro.db import Connection, Pool, translate_errors
-from maestro.kube import AUTOMATION, SCHEDULE, Kube
+from maestro.kube import AUTOMATION, CALENDAR, SCHEDULE, Kube
 from maestro.settings import Settings
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource, Seen
@@ -96,6 +96,23 @@ class Services:
             for key, body in self.seen.of_kind(SCHEDULE)
             if key.namespace == automation.namespace and body["spec"]["automation"] == automation.name
         ]
+
+    def users_of(self, calendar: Key) -> list[Key]:
+        """Who goes by this BusinessCalendar: those that include it, and theirs, and all their Schedules."""
+        namespace, names, found = calendar.namespace, {calendar.name}, list[Key]()
+        others = [(key, body) for key, body in self.seen.of_kind(CALENDAR) if key.namespace == namespace]
+        while more := [key for key, body in others if key.name not in names and _includes(body, names)]:
+            names.update(key.name for key in more)
+            found += more
+        return found + [
+            key
+            for key, body in self.seen.of_kind(SCHEDULE)
+            if key.namespace == namespace and body["spec"].get("calendar") in names
+        ]
+
+
+def _includes(calendar: Resource, names: set[str]) -> bool:
+    return not names.isdisjoint(calendar["spec"].get("include", ()))
 
 
 def owner_of(resource: Mapping[str, object]) -> Key | None:

@@ -13,10 +13,21 @@ from dataclasses import dataclass
 from maestro.automation import store
 from maestro.automation.model import Automation
 from maestro.broker.management import Permissions, reading
+from maestro.calendar import store as calendar_store
 from maestro.errors import Forbidden, MaestroError
-from maestro.kube import AUTOMATION, CONFIG_MAP, DEPLOYMENT, POD, SCHEDULE, SECRET, SERVICE_ACCOUNT, Kind
+from maestro.kube import (
+    AUTOMATION,
+    CALENDAR,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    POD,
+    SCHEDULE,
+    SECRET,
+    SERVICE_ACCOUNT,
+    Kind,
+)
 from maestro.schedule import store as schedule_store
-from maestro_operator import deploy, worker
+from maestro_operator import calendar, deploy, worker
 from maestro_operator.conditions import says
 from maestro_operator.keys import Key
 from maestro_operator.seen import Resource
@@ -69,8 +80,9 @@ class Sweep:
             services.mark(key)
         self._closed_before, self._closed = self._closed, set()
         listed = await self._list_resources()
-        automations, schedules, uncleared = await self._rows()
-        self._compare_rows(listed, [*map(_automation_row, automations), *schedules])
+        automations, others, uncleared = await self._rows()
+        self._compare_rows(listed, [*map(_automation_row, automations), *others])
+        self._compare_holidays(listed)
         for row in uncleared:
             services.mark(_key(row))
         await self._compare_workers(automations)
@@ -79,7 +91,7 @@ class Sweep:
 
     async def _list_resources(self) -> dict[Key, Resource]:
         listed: dict[Key, Resource] = {}
-        for kind in (AUTOMATION, SCHEDULE):
+        for kind in (AUTOMATION, SCHEDULE, CALENDAR):
             for body in await self._list(kind):
                 listed[Key.of(kind, body)] = body
                 self._services.seen.put(Key.of(kind, body), body)
@@ -116,7 +128,9 @@ class Sweep:
             automations = await store.list_all(connection)
             uncleared = await store.uncleared(connection)
             schedules = await schedule_store.list_all(connection, include_disabled=True)
+            calendars = [row.definition for row in await calendar_store.list_all(connection)]
         rows = [Row(Key(SCHEDULE, row.namespace, row.name), row.uid, row.generation) for row in schedules]
+        rows += [Row(Key(CALENDAR, row.namespace, row.name), row.uid, row.generation) for row in calendars]
         return automations, rows, uncleared
 
     def _compare_rows(self, listed: dict[Key, Resource], rows: Iterable[Row]) -> None:
@@ -136,6 +150,14 @@ class Sweep:
         for key in absent & self._absent:
             mark(key)
         self._absent = absent
+
+    def _compare_holidays(self, listed: Mapping[Key, Resource]) -> None:
+        """Mark calendars whose status tells of a holiday that is over."""
+        today = calendar.today(self._services.settings).isoformat()
+        for key, body in listed.items():
+            told = body.get("status", {}).get("nextHolidays", ())
+            if key.kind == CALENDAR and told and told[0]["date"] < today:
+                self._services.mark(key)
 
     def _is_listed(self, key: Key) -> bool:
         """A row in a namespace that was not listed is left alone: its resource may well exist."""

@@ -115,7 +115,7 @@ def queue_exists(broker: pika.BlockingConnection, queue: str) -> bool:
 def empty(kubectl: Kubectl) -> None:
     """Delete all definitions of the namespace. kubectl's own waiting asks for each object by itself, at its
     client's rate limit: minutes for a thousand."""
-    kinds = "schedules.rps-maestro.io,automations.rps-maestro.io"
+    kinds = "schedules.rps-maestro.io,businesscalendars.rps-maestro.io,automations.rps-maestro.io"
     kubectl("delete", kinds, "--all", "--wait=false")
     eventually(lambda: not kubectl("get", kinds, "-o", "name"), f"{kubectl.namespace} is empty", 120, every=1)
 

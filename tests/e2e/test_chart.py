@@ -123,7 +123,7 @@ def test_samples_are_accepted(sample: Path) -> None:
 
 
 def test_there_are_samples() -> None:
-    assert len(SAMPLES) == 5
+    assert len(SAMPLES) == 7
 
 
 def test_the_rendered_manifest_is_accepted() -> None:

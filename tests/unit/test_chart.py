@@ -18,6 +18,7 @@ NAMESPACE = "maestro"
 KUBERNETES = ("--kube-version", "1.34.0")  # a helm built without its own flags assumes one of long ago
 SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
 MEASURED = ("operator", "api", "dispatcher")
+PLURALS = ("automations", "businesscalendars", "schedules")
 
 Manifest = dict[str, Any]
 
@@ -301,7 +302,9 @@ def test_the_operator_has_one_role_in_each_watched_namespace() -> None:
     for namespace in ("maestro-bots", "finance"):
         allowed = rules(find(manifests, "Role", "maestro-operator", namespace))
         assert allowed["automations.rps-maestro.io"] == {"get", "list", "watch"}
-        assert allowed["automations/status.rps-maestro.io"] == {"patch"}
+        for plural in PLURALS:
+            assert allowed[f"{plural}.rps-maestro.io"] == {"get", "list", "watch"}
+            assert allowed[f"{plural}/status.rps-maestro.io"] == {"patch"}
         assert allowed["events"] == {"create"}
         assert allowed["pods"] == {"list"}
         binding = find(manifests, "RoleBinding", "maestro-operator", namespace)
@@ -371,11 +374,8 @@ def test_aggregated_roles() -> None:
         role = find(manifests, "ClusterRole", f"rps-maestro-{level}")
         assert role["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{level}"] == "true"
         assert "automations/status.rps-maestro.io" not in rules(role)
-    assert rules(find(manifests, "ClusterRole", "rps-maestro-view"))["schedules.rps-maestro.io"] == {
-        "get",
-        "list",
-        "watch",
-    }
+    seen = rules(find(manifests, "ClusterRole", "rps-maestro-view"))
+    assert seen == {f"{plural}.rps-maestro.io": {"get", "list", "watch"} for plural in PLURALS}
 
 
 def test_budgets_only_where_a_drain_can_go_on() -> None:

@@ -31,12 +31,28 @@ def fields(schema: Schema, path: str = "spec") -> Iterator[tuple[str, Schema]]:
 BOUNDS = {"string": {"maxLength", "enum"}, "array": {"maxItems"}}
 
 
-@pytest.mark.parametrize("plural", ["automations", "schedules"])
+@pytest.mark.parametrize("plural", ["automations", "businesscalendars", "schedules"])
 def test_every_field_is_described_and_bounded(plural: str) -> None:
     for path, field in fields(schema_of(plural)):
         assert field["description"], path
         for each in (field, field.get("items", {})):
             assert each.get("type") not in BOUNDS or BOUNDS[each["type"]] & set(each), path
+
+
+@pytest.mark.parametrize("plural", ["automations", "businesscalendars", "schedules"])
+def test_every_rule_says_what_to_do(plural: str) -> None:
+    schema = schema_of(plural)
+    rules = [each for field in (schema, *dict(fields(schema)).values()) for each in rules_of(field)]
+    assert rules
+    for rule in rules:
+        assert rule["message"].endswith("."), rule
+
+
+def rules_of(field: Schema) -> list[Schema]:
+    """Its validation rules and those of its items."""
+    return [
+        rule for each in (field, field.get("items", {})) for rule in each.get("x-kubernetes-validations", [])
+    ]
 
 
 def test_what_the_schema_fills_in_is_what_the_code_takes_for_absent() -> None:

@@ -27,8 +27,11 @@ ALTER TABLE schedules
     ADD COLUMN decided_until             timestamptz,
     -- When the dispatcher must look at it again: an instant that runs, or one whose skipping is to be written down.
     -- Null: never (suspended, retired, over). next_run_at is the next that will run, for people.
-    ADD COLUMN due_at                    timestamptz;
-UPDATE schedules SET due_at = next_run_at, decided_until = next_run_at - interval '1 second';
+    ADD COLUMN due_at                    timestamptz,
+    -- The latest occurrence, for status; the row may have been taken away with age.
+    ADD COLUMN last_occurrence_id        bigint;
+UPDATE schedules SET due_at = next_run_at, decided_until = coalesce(next_run_at - interval '1 second', now())
+WHERE retired_at IS NULL;
 DROP INDEX schedules_due;
 CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX schedules_of_calendar ON schedules (namespace, calendar_name) WHERE calendar_name IS NOT NULL;
@@ -39,6 +42,7 @@ CREATE TABLE occurrences (
     schedule_id     integer     NOT NULL,
     nominal_at      timestamptz NOT NULL, -- what cron says
     effective_at    timestamptz NOT NULL, -- where the calendar moved it
+    due_at          timestamptz NOT NULL, -- the same and the schedule's jitter
     outcome         text        NOT NULL CONSTRAINT occurrences_outcome_known CHECK (outcome IN
         ('waiting', 'fired', 'shifted', 'late', 'caught_up', 'skipped', 'merged', 'missed')),
     reason          text,                 -- why it did not fire, or not at its time: a word for programs

@@ -1,0 +1,107 @@
+"""Occurrences: what became of each nominal instant of a schedule, to be read and reported."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from maestro.db import Connection, Statements
+
+_sql = Statements(__package__)
+
+
+class Outcome(StrEnum):
+    """What became of a nominal instant."""
+
+    WAITING = "waiting"
+    """Its job starts when those of the runs before have ended."""
+    FIRED = "fired"
+    SHIFTED = "shifted"
+    """Fired at the time that its calendar moved it to."""
+    LATE = "late"
+    """Fired after an outage, the latest of what was due."""
+    CAUGHT_UP = "caught_up"
+    """Fired after an outage, an older one."""
+    SKIPPED = "skipped"
+    MERGED = "merged"
+    """Another one fires at the same effective instant; `job_id` is its job."""
+    MISSED = "missed"
+
+
+RAN = frozenset({Outcome.FIRED, Outcome.SHIFTED, Outcome.LATE, Outcome.CAUGHT_UP})
+"""Those that have a job of their own."""
+
+
+class Reason(StrEnum):
+    """Why it did not fire, beside those of `maestro.schedule.timing`."""
+
+    OUTAGE = "Outage"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CONCURRENCY = "Concurrency"
+    REPLACED = "Replaced"
+    SUSPENDED = "Suspended"
+    DELETED = "Deleted"
+    AUTOMATION_SUSPENDED = "AutomationSuspended"
+    AUTOMATION_NOT_FOUND = "AutomationNotFound"
+    PARAMETERS_REFUSED = "ParametersRefused"
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One row of `occurrences`."""
+
+    id: int
+    schedule_id: int
+    nominal_at: datetime
+    """What cron says."""
+    effective_at: datetime
+    """Where the calendar moved it; the same without a move."""
+    outcome: str
+    reason: str | None
+    """Why it did not fire, or not at its time: a word for programs."""
+    message: str | None
+    """The same, a sentence."""
+    count: int
+    """How many instants the row stands for: missed ones of one outage share one."""
+    last_nominal_at: datetime | None
+    """The last of those, where they are several."""
+    job_id: UUID | None
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class Report:
+    """An occurrence that did not fire, and the resource whose event is to tell so."""
+
+    namespace: str
+    name: str
+    uid: str | None
+    occurrence: Occurrence
+
+
+async def list_of(
+    conn: Connection, schedule_id: int, *, limit: int, before: datetime | None = None
+) -> list[Occurrence]:
+    """Up to `limit` of a schedule's, the newest nominal instant first; with `before` earlier ones alone."""
+    values = {"schedule_id": schedule_id, "limit": limit, "before": before}
+    cursor = await conn.execute(_sql["occurrences_of"], values)
+    return [_occurrence(row) for row in await cursor.fetchall()]
+
+
+async def unreported(conn: Connection, *, limit: int) -> list[Report]:
+    """Those that did not fire and have no event yet, the oldest first; of resources that are gone as well."""
+    cursor = await conn.execute(_sql["unreported"], {"limit": limit})
+    return [
+        Report(row["namespace"], row["name"], row["uid"], _occurrence(row)) for row in await cursor.fetchall()
+    ]
+
+
+async def reported(conn: Connection, ids: Sequence[int]) -> None:
+    """Their events are written."""
+    await conn.execute(_sql["reported"], {"ids": list(ids)})
+
+
+def _occurrence(row: dict[str, Any]) -> Occurrence:
+    return Occurrence(**{field.name: row[field.name] for field in fields(Occurrence)})
