@@ -22,6 +22,7 @@ from maestro.job.feed import Feed
 from maestro.job.message import message_of
 from maestro.job.store import claim_owed, grant_slots, settle
 from maestro.schedule.firing import Fired, fire_due, start_waiting
+from maestro.schedule.occurrences import Outcome
 from maestro.schedule.store import seconds_to_next
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,9 @@ class Dispatcher:
             metrics.OCCURRENCES.labels(told.outcome).inc(told.count)
             if told.lag is not None:
                 metrics.SCHEDULE_LAG.observe(max(told.lag.total_seconds(), 0))
+        missed = sum(told.count for told in fired.told if told.outcome is Outcome.MISSED)
+        if missed:
+            log.warning("%d runs of schedules were missed; their occurrences and events say why", missed)
 
     async def pay(self) -> float:
         """Publish jobs whose publication is owed. While the broker is away, nothing is claimed."""

@@ -1,4 +1,4 @@
-"""What has grown old, taken away some at a time: jobs, occurrences, log lines, idempotency keys, dead letters."""
+"""What has grown old goes, some at a time: jobs, occurrences, log lines, idempotency keys, dead letters."""
 
 import logging
 from dataclasses import dataclass

@@ -108,10 +108,11 @@ def owe(database: psycopg.Connection, automation_id: int, count: int) -> None:
 
 
 def schedule(database: psycopg.Connection, name: str, seconds: float, cron: str | None = None) -> None:
-    """A schedule whose run of this minute is due in so many seconds; the next one tomorrow, or as cron says."""
+    """A schedule whose run of this minute is due in so many seconds; the next tomorrow, or as cron says."""
     now = datetime.now(UTC)
     database.execute(
-        """INSERT INTO schedules (namespace, name, uid, automation_name, cron, time_zone, decided_until, due_at)
+        """INSERT INTO schedules (namespace, name, uid, automation_name, cron, time_zone, decided_until,
+                                  due_at)
            VALUES ('bots', %s, 's', 'bot', %s, 'UTC', %s, %s)""",
         [
             name,
