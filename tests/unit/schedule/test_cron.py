@@ -33,6 +33,12 @@ MINUTE = timedelta(minutes=1)
         ("@Yearly", "0 0 1 1 *"),
         ("0 0 30 2 mon", "0 0 30 2 1"),  # never on a 30th, yet on Mondays
         ("0 0 29 2 *", "0 0 29 2 *"),
+        ("0 0 L * *", "0 0 L * *"),
+        ("0 0 15,l,8 * *", "0 0 8,15,L * *"),
+        ("0 0 L,L,31 * *", "0 0 31,L * *"),
+        ("0 0 L,30 2 *", "0 0 30,L 2 *"),
+        ("0 0 L,*/2 * mon", "0 0 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31,L * 1"),
+        ("0 0 L,* * *", "0 0 * * *"),
     ],
 )
 def test_reads(expression: str, plain: str) -> None:
@@ -51,7 +57,15 @@ def test_reads(expression: str, plain: str) -> None:
         ("* * 32 * *", "takes 1 to 31"),
         ("* * * 13 *", "takes 1 to 12"),
         ("* * * * 8", "takes 0 to 7"),
-        ("* * L * *", "'L' in the day of month field can't be read"),
+        ("* * L-3 * *", "'L-3' in the day of month field can't be read; it takes numbers, L (the last day"),
+        ("* * LW * *", "can't be read"),
+        ("* * L/2 * *", "can't be read"),
+        ("* * 8,,L * *", "'' in the day of month field can't be read"),
+        ("* * L, * *", "'' in the day of month field can't be read"),
+        ("* * 1-L * *", "can't be read"),
+        ("* L * * *", "'L' in the hour field can't be read; it takes numbers, ranges"),
+        ("* * * L *", "can't be read"),
+        ("* * * * L", "can't be read"),
         ("* * 15W * *", "can't be read"),
         ("* * * * 5#2", "can't be read"),
         ("* * * * 5L", "can't be read"),
@@ -153,6 +167,27 @@ def runs(expression: str, zone: str, start: str, count: int) -> list[str]:
         ("0 0 */10 * mon", "UTC", "2026-11-01T01:00", ["11-02 00:00+0000", "11-09 00:00+0000"]),
         ("0 0 29 2 *", "UTC", "2026-03-01T00:00", ["02-29 00:00+0000", "02-29 00:00+0000"]),
         ("0 0 31 * *", "UTC", "2026-11-01T00:00", ["12-31 00:00+0000", "01-31 00:00+0000"]),
+        # the last day of the month
+        (
+            "0 9 L * *",
+            "America/Sao_Paulo",
+            "2028-01-31T09:00",
+            ["02-29 09:00-0300", "03-31 09:00-0300", "04-30 09:00-0300", "05-31 09:00-0300"],
+        ),
+        (
+            "0 9 8,15,L * *",
+            "UTC",
+            "2026-02-08T09:00",
+            ["02-15 09:00+0000", "02-28 09:00+0000", "03-08 09:00+0000", "03-15 09:00+0000"],
+        ),
+        ("0 0 L,30 2 *", "UTC", "2027-01-01T00:00", ["02-28 00:00+0000", "02-29 00:00+0000"]),
+        (
+            "0 0 L * fri",
+            "UTC",
+            "2026-11-21T00:00",
+            ["11-27 00:00+0000", "11-30 00:00+0000", "12-04 00:00+0000"],
+        ),
+        ("30 2 L 10 *", "Europe/Berlin", "2021-10-30T12:00", ["10-31 02:30+0200", "10-31 02:30+0100"]),
     ],
 )
 def test_runs(expression: str, zone: str, start: str, expected: list[str]) -> None:
@@ -160,6 +195,8 @@ def test_runs(expression: str, zone: str, start: str, expected: list[str]) -> No
 
 
 def test_the_century_without_a_leap_day() -> None:
+    last = next_after(parse("0 0 L 2 *"), ZoneInfo("UTC"), datetime(2100, 1, 1, tzinfo=UTC))
+    assert last == datetime(2100, 2, 28, tzinfo=UTC)
     assert next_after(parse("0 0 29 2 *"), ZoneInfo("UTC"), datetime(2097, 1, 1, tzinfo=UTC)).year == 2104
 
 
@@ -175,7 +212,8 @@ def test_seconds_and_fractions_count_as_after() -> None:
 
 def lets_in(cron: Cron, local: datetime) -> bool:
     any_day, any_weekday = len(cron.days) == 31, len(cron.weekdays) == 7
-    day, weekday = local.day in cron.days, (local.weekday() + 1) % 7 in cron.weekdays
+    last = cron.last_day and (local + timedelta(days=1)).day == 1
+    day, weekday = local.day in cron.days or last, (local.weekday() + 1) % 7 in cron.weekdays
     either = day and weekday if any_day or any_weekday else day or weekday
     return local.minute in cron.minutes and local.hour in cron.hours and local.month in cron.months and either
 
@@ -207,7 +245,7 @@ ZONES = [
 ]
 
 
-def field(low: int, high: int) -> st.SearchStrategy[str]:
+def field(low: int, high: int, *words: str) -> st.SearchStrategy[str]:
     number = st.integers(low, high)
     span = st.tuples(number, number).map(sorted).map(lambda ends: f"{ends[0]}-{ends[1]}")
     step = st.integers(1, high)
@@ -217,11 +255,14 @@ def field(low: int, high: int) -> st.SearchStrategy[str]:
         span,
         step.map(lambda by: f"*/{by}"),
         st.tuples(span, step).map(lambda both: f"{both[0]}/{both[1]}"),
+        *map(st.just, words),
     )
     return st.one_of(st.just("*"), st.lists(part, min_size=1, max_size=3).map(",".join))
 
 
-EXPRESSIONS = st.tuples(field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)).map(" ".join)
+EXPRESSIONS = st.tuples(field(0, 59), field(0, 23), field(1, 31, "L", "L"), field(1, 12), field(0, 7)).map(
+    " ".join
+)
 FREQUENT = st.tuples(field(0, 59), field(0, 23)).map(lambda both: f"{both[0]} {both[1]} * * *")
 # Around the clock changes of these zones, where it can go wrong, and anywhere else.
 CHANGES = st.sampled_from(
