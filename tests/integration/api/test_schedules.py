@@ -147,7 +147,7 @@ def test_every_field_reaches_the_resource_and_comes_back(service: Service, api_d
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"calendar": "nowhere"}, "calendar: there is no BusinessCalendar nowhere"),
+        ({"calendar": "nowhere"}, "maestro-bots: there is no BusinessCalendar nowhere"),
         ({"onHoliday": "Next"}, "onHoliday: "),
         ({"endTime": "2020-01-01T00:00:00Z"}, "endTime: "),
         ({"startTime": "2020-01-01"}, "startTime: "),
