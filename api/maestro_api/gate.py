@@ -125,7 +125,7 @@ def _request_id(given: bytes) -> str:
 def _route(scope: Scope) -> str:
     """The template of the path: paths themselves have no end."""
     route = scope.get("route")
-    return metrics.OTHER if route is None else str(route.path)
+    return metrics.OTHER if route is None else str(getattr(route, "path_format", route.path))
 
 
 def _log_access(scope: Scope, status: int, seconds: float, request_id: str) -> None:

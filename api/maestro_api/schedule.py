@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.alias_generators import to_camel
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from maestro.job.model import Status
 from maestro.schedule.model import Schedule
@@ -21,6 +22,16 @@ from maestro_api.openapi import example
 from maestro_api.reply import Json, whole
 
 router = APIRouter(prefix=f"{API}/schedules", tags=["schedules"])
+
+
+class _NoCall(StringConvertor):
+    """Any id, if a wrong one, but not the name of a call beside it, which has methods of its own."""
+
+    regex = "(?!preview$)[^/]+"
+
+
+register_url_convertor("schedule", _NoCall())
+ONE = "/{id:schedule}"
 
 Object = dict[str, Any]
 
@@ -407,14 +418,14 @@ async def preview_schedule(timing: TimingBody, schedules: Schedules) -> Json:
     return Json(await schedules.preview(timing.spec(), timing.namespace))
 
 
-@router.get("/{id}", response_model=ScheduleOut, responses=documented(400, 404))
+@router.get(ONE, response_model=ScheduleOut, responses=documented(400, 404))
 async def get_schedule(id: Id, schedules: Schedules) -> Json:  # noqa: A002
     """One schedule."""
     return Json(schedule_json(await schedules.get(id)))
 
 
 @router.put(
-    "/{id}",
+    ONE,
     response_model=ScheduleOut,
     responses=documented(400, 403, 404, 409, 413),
     openapi_extra=body.described_by(ScheduleChange),
@@ -430,7 +441,7 @@ async def change_schedule(
 
 
 @router.delete(
-    "/{id}",
+    ONE,
     status_code=204,
     response_description="It is gone.",
     responses=documented(400, 403, 404, 409),

@@ -111,7 +111,7 @@ async def opened(settings: Settings, kube: Kube) -> AsyncIterator[Operator]:
             management = Management(settings.management_uri, settings.vhost)
 
             async def sync(key: Key) -> None:
-                await _sync(services, key)
+                await sync_one(services, key)
 
             queue = WorkQueue(sync)
             services = Services(settings, kube, pool, topology, management, queue.mark)
@@ -120,7 +120,8 @@ async def opened(settings: Settings, kube: Kube) -> AsyncIterator[Operator]:
                 yield operator
 
 
-async def _sync(services: Services, key: Key) -> None:
+async def sync_one(services: Services, key: Key) -> None:
+    """Bring what the key names about, by its kind."""
     if key.kind == AUTOMATION:
         await automation.sync(services, key)
     elif key.kind == SCHEDULE:

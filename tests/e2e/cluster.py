@@ -137,6 +137,17 @@ def schedule(name: str, namespace: str = NAMESPACE, **spec: Any) -> dict[str, An
     return {"apiVersion": "rps-maestro.io/v1alpha1", "kind": "Schedule", "metadata": metadata, "spec": spec}
 
 
+def calendar(name: str, namespace: str = NAMESPACE, **spec: Any) -> dict[str, Any]:
+    """A BusinessCalendar with that spec."""
+    metadata = {"name": name, "namespace": namespace}
+    return {
+        "apiVersion": "rps-maestro.io/v1alpha1",
+        "kind": "BusinessCalendar",
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
 def scripted(name: str, script: str, **spec: Any) -> dict[str, Any]:
     """An Automation with a worker that runs this inline script."""
     return automation(name, worker={"script": script}, **spec)

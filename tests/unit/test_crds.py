@@ -1,23 +1,33 @@
 """What the CRDs say, held against the code that reads and writes their objects."""
 
 from collections.abc import Iterator
+from dataclasses import fields as fields_of
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args
+from uuid import uuid4
 
 import pytest
 import yaml
 
 from maestro.automation.model import HEARTBEAT_TIMEOUT_SECONDS, RETRY_POLICY
+from maestro.calendar.model import Holiday
+from maestro.schedule.model import CatchUp, Concurrency, Definition, Schedule, definition_of
+from maestro.schedule.occurrences import Outcome
+from maestro.schedule.timing import OnHoliday
+from maestro_api import schedule as rest
 from maestro_api.automation import AutomationChange
+from maestro_operator import calendar, schedule
 
 FOLDER = Path(__file__).parents[2] / "crds"
 
 Schema = dict[str, Any]
 
 
-def schema_of(plural: str) -> Schema:
+def schema_of(plural: str, part: str = "spec") -> Schema:
     crd = yaml.safe_load((FOLDER / f"{plural}.rps-maestro.io.yaml").read_text())
-    return dict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
+    return dict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part])
 
 
 def fields(schema: Schema, path: str = "spec") -> Iterator[tuple[str, Schema]]:
@@ -83,3 +93,47 @@ def test_rest_takes_what_the_schema_takes() -> None:
         rule["errorClasses"][bound] for bound in ("minItems", "maxItems")
     ]
     assert classes["items"]["pattern"] == rule["errorClasses"]["items"]["pattern"]
+
+
+def read(**spec: Any) -> Definition:
+    metadata = {"namespace": "n", "name": "s", "uid": "u"}
+    resource = {"metadata": metadata, "spec": {"automation": "a", "cron": "@daily", **spec}}
+    return definition_of(resource, default_time_zone="UTC")
+
+
+def test_what_the_schema_fills_in_of_a_schedule_is_what_the_code_takes_for_absent() -> None:
+    spec = schema_of("schedules")["properties"]
+    filled = {name: field["default"] for name, field in spec.items() if "default" in field}
+    catch_up = {name: field["default"] for name, field in spec["catchUp"]["properties"].items()}
+    assert set(filled) == {"concurrencyPolicy", "catchUp", "onHoliday"}
+    assert read(**filled | {"catchUp": catch_up}) == read() == read(catchUp={})
+
+
+def test_what_a_schedule_may_be_is_the_same_everywhere() -> None:
+    spec = schema_of("schedules")["properties"]
+    catch_up = spec["catchUp"]["properties"]
+    for known, applied, posted in (
+        (Concurrency, spec["concurrencyPolicy"], rest.Policy),
+        (OnHoliday, spec["onHoliday"], rest.OnHoliday),
+        (CatchUp, catch_up["policy"], rest.CatchUp.model_fields["policy"].annotation),
+    ):
+        assert set(known) == set(applied["enum"]) == set(get_args(posted))
+    assert set(Outcome) == set(get_args(rest.Outcome))
+    shown = rest.ScheduleChange.model_json_schema(by_alias=True)
+    assert numbers(shown["properties"]) == numbers(spec)
+    assert numbers(shown["$defs"]["CatchUp"]["properties"]) == numbers(catch_up)
+
+
+def test_the_schemas_keep_what_the_operator_writes() -> None:
+    now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    row = dict.fromkeys((field.name for field in fields_of(Schedule)), "x")
+    row |= dict.fromkeys(("next_run_at", "last_run_at", "last_occurrence_at"), now) | {"last_job_id": uuid4()}
+    known = schema_of("schedules", "status")["properties"]
+    written = schedule.run_fields(SimpleNamespace(**row))  # type: ignore[arg-type]
+    assert set(written) <= set(known)
+    for field in ("lastJob", "lastOccurrence"):
+        assert set(written[field]) == set(known[field]["properties"])
+    holidays = SimpleNamespace(next_holidays=lambda _: [Holiday(now.date(), "n")])
+    [told] = calendar._next_holidays(holidays, now.date())  # type: ignore[arg-type]
+    items = schema_of("businesscalendars", "status")["properties"]["nextHolidays"]["items"]
+    assert set(told) == set(items["properties"])

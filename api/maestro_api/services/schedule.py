@@ -151,7 +151,7 @@ class Schedules:
             try:
                 return await store.calendar(conn, namespace, name)
             except SpecRefused as refused:
-                raise BadInput(f"calendar: {refused.message}") from refused
+                raise BadInput(f"calendar, in the namespace {namespace}: {refused.message}") from refused
 
     async def _automation(self, automation_id: int) -> Automation:
         """The automation of a schedule to write. Raises BadInput for an unknown one, Forbidden elsewhere."""

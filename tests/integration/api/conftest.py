@@ -9,8 +9,8 @@ from integration import servers
 from integration.api.service import Service, serve
 
 # Ids go on: what the api knows of an automation holds for a second, and its id must not be another's by then.
-_EMPTY = """TRUNCATE automations, queue_claims, schedules, jobs, job_logs, idempotency_keys, queue_states,
-dead_letters CONTINUE IDENTITY CASCADE"""
+_EMPTY = """TRUNCATE automations, queue_claims, schedules, calendars, occurrences, jobs, job_logs,
+idempotency_keys, queue_states, dead_letters CONTINUE IDENTITY CASCADE"""
 
 
 @pytest.fixture(scope="session")

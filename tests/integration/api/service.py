@@ -1,5 +1,6 @@
 """The api run by uvicorn on a loopback port, as `python -m maestro_api` runs it."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from psycopg import sql
 
 from integration.api.fake_kube import FakeKube
 from integration.servers import free_port, wait_for
+from maestro.db import open_pool
+from maestro.schedule import calendars
 from maestro.settings import Settings
 from maestro_api.app import create_app
 from maestro_api.server import Server
@@ -130,3 +133,15 @@ def insert_automation(database: psycopg.Connection, **columns: Any) -> int:
     found = database.execute(statement, row).fetchone()
     assert found
     return int(found[0])
+
+
+def insert_calendar(database_uri: str, name: str, *, generation: int = 1, **spec: Any) -> None:
+    """A BusinessCalendar as the operator takes it up; REST makes none."""
+    metadata = {"namespace": "maestro-bots", "name": name, "uid": f"of {name}", "generation": generation}
+    resource = {"metadata": metadata, "spec": spec}
+
+    async def register() -> None:
+        async with open_pool(database_uri, size=1) as pool, pool.connection() as connection:
+            await calendars.register(connection, resource)
+
+    asyncio.run(register())

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from integration.api.service import Service
+from integration.api.service import Service, insert_calendar
 
 FIELDS = {
     "id",
@@ -14,7 +14,18 @@ FIELDS = {
     "cronExpression",
     "timeZone",
     "parameters",
+    "concurrencyPolicy",
+    "startingDeadlineSeconds",
+    "catchUp",
+    "jitterSeconds",
+    "calendar",
+    "onHoliday",
+    "startTime",
+    "endTime",
     "nextRunAt",
+    "lastRunAt",
+    "lastJob",
+    "lastOccurrence",
     "isEnabled",
     "createdAt",
     "updatedAt",
@@ -104,6 +115,85 @@ def test_what_others_manage_is_refused_or_taken_over(service: Service) -> None:
     assert service.delete(f"/schedules/{made['id']}?force=1").status_code == 204
 
 
+ALL = {
+    "timeZone": "America/Sao_Paulo",
+    "parameters": {"day": "{{today}}"},
+    "concurrencyPolicy": "Replace",
+    "startingDeadlineSeconds": 600,
+    "catchUp": {"policy": "All", "windowSeconds": 7200},
+    "jitterSeconds": 30,
+    "calendar": "sao-paulo",
+    "onHoliday": "Next",
+    "startTime": "2026-12-01T00:00:00.5-03:00",
+    "endTime": "2126-12-01T00:00:00Z",
+}
+
+
+def test_every_field_reaches_the_resource_and_comes_back(service: Service, api_database_uri: str) -> None:
+    insert_calendar(api_database_uri, "sao-paulo", country="BR", subdivision="SP")
+    made = make(service, **ALL)
+    spec = spec_of(service, made)
+    times = {"startTime": "2026-12-01T03:00:00.500000Z", "endTime": "2126-12-01T00:00:00Z"}
+    assert {field: spec[field] for field in ALL} == ALL | times
+    writes = service.kube.writes
+    assert service.put(f"/schedules/{made['id']}", made).json() == made
+    assert service.put(f"/schedules/{made['id']}", ALL).json() == made
+    assert service.kube.writes == writes
+    less = service.put(f"/schedules/{made['id']}", {"catchUp": {"policy": "None"}, "onHoliday": "Run"}).json()
+    assert (less["catchUp"], less["onHoliday"]) == ({"policy": "None", "windowSeconds": 3600}, "Run")
+    assert spec_of(service, made)["calendar"] == "sao-paulo"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"calendar": "nowhere"}, "maestro-bots: there is no BusinessCalendar nowhere"),
+        ({"onHoliday": "Next"}, "onHoliday: "),
+        ({"endTime": "2020-01-01T00:00:00Z"}, "endTime: "),
+        ({"startTime": "2020-01-01"}, "startTime: "),
+        ({"startTime": "0001-01-01T00:00:00+05:00"}, "years"),
+        ({"startTime": 1}, "startTime: "),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    service: Service, fields: dict[str, Any], said: str
+) -> None:
+    made = make(service, startTime="2026-01-01T00:00:00Z")
+    writes = service.kube.writes
+    body = {"automationId": made["automationId"], "cronExpression": "@daily", "startTime": made["startTime"]}
+    for reply in (
+        service.post("/schedules", body | fields),
+        service.put(f"/schedules/{made['id']}", fields),
+    ):
+        assert reply.status_code == 400
+        assert said.lower() in reply.json()["error"].lower()
+    assert service.kube.writes == writes
+
+
+def test_a_calendar_that_is_gone_stays_in_use_and_is_taken_no_more(
+    service: Service, database: psycopg.Connection, api_database_uri: str
+) -> None:
+    insert_calendar(api_database_uri, "sao-paulo", country="BR")
+    made = make(service, calendar="sao-paulo", onHoliday="Next")
+    database.execute("UPDATE calendars SET retired_at = now()")
+    path = f"/schedules/{made['id']}"
+    assert service.put(path, {"calendar": "sao-paulo"}).json() == made
+    assert len(service.get(f"{path}/upcoming").json()) == 10
+    body = {"automationId": made["automationId"], "cronExpression": "@daily", "calendar": "sao-paulo"}
+    assert service.post("/schedules", body).status_code == 400
+    assert service.post("/schedules/preview", body).status_code == 400
+
+
+def test_what_is_upcoming_comes_with_the_jitter(service: Service) -> None:
+    made = make(service, jitterSeconds=3600)
+    delays = set()
+    for each in service.get(f"/schedules/{made['id']}/upcoming?count=3").json():
+        runs, effective = (datetime.fromisoformat(each[when]) for when in ("runsAt", "effectiveAt"))
+        delays.add((runs - effective).total_seconds())
+    [delay] = delays
+    assert 0 <= delay <= 3600
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -117,6 +207,14 @@ def test_what_others_manage_is_refused_or_taken_over(service: Service) -> None:
         ({"automationId": 2**70}, ""),
         ({"parameters": [1]}, "parameters: "),
         ({"timeZone": "Mars/Olympus"}, "Mars/Olympus"),
+        ({"cronExpression": "0 0 L-1 * *"}, "L-1"),
+        ({"concurrencyPolicy": "Never"}, "concurrencyPolicy: "),
+        ({"startingDeadlineSeconds": 0}, "startingDeadlineSeconds: "),
+        ({"catchUp": {"windowSeconds": 0}}, "catchUp.windowSeconds: "),
+        ({"catchUp": {"policy": "Some"}}, "catchUp.policy: "),
+        ({"jitterSeconds": 86401}, "jitterSeconds: "),
+        ({"jitterSeconds": True}, "jitterSeconds: "),
+        ({"onHoliday": "Later"}, "onHoliday: "),
         ({"isEnabled": "perhaps"}, "isEnabled: "),
     ],
 )

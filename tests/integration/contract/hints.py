@@ -53,14 +53,23 @@ def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> N
     if "id" in case.path_parameters:
         concept = _CONCEPTS[case.path.partition("/{id}")[0]]
         case.path_parameters["id"] = _one_there_is(concept, case.path_parameters["id"])
-    if _name(case) == "create_schedule" and isinstance(case.body, dict):
-        case.body["automationId"] = _one_there_is("automation", case.body["automationId"])
-        case.body["cronExpression"] = "30 7 * * 1-5"
+    if _name(case) in ("create_schedule", "preview_schedule") and isinstance(case.body, dict):
+        _make_readable(case.body)
     job = case.path_parameters.get("id")
     if _name(case) in _OF_ATTEMPTS and job in _tokens and _draw([job, case.headers], 4):
         case.headers.pop(_TOKEN, None)
         if (token := _tokens[job]) is not None:
             case.headers[_TOKEN] = token
+
+
+def _make_readable(body: dict[str, Any]) -> None:
+    """Have a schedule name what there is, in words that can be read."""
+    if "automationId" in body:
+        body["automationId"] = _one_there_is("automation", body["automationId"])
+    body["cronExpression"] = "30 7 * * 1-5"
+    if _draw(body, 4):
+        for field in ("timeZone", "calendar", "onHoliday", "endTime"):
+            body.pop(field, None)
 
 
 def _name(case: Case) -> str:

@@ -58,6 +58,16 @@ def maybe(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
+def exactly(shape: Mapping[str, Check]) -> Check:
+    """An object that fits this shape."""
+
+    def check(value: Any) -> bool:
+        fits(value, shape)
+        return True
+
+    return check
+
+
 def fits(value: Any, shape: Mapping[str, Check]) -> None:
     """Asserts that an object has these fields and no others, each of its type."""
     assert set(value) == set(shape)
@@ -125,6 +135,51 @@ SCHEDULE: Mapping[str, Check] = {
     "isEnabled": boolean,
     "createdAt": instant,
     "updatedAt": instant,
+}
+CATCH_UP: Mapping[str, Check] = {"policy": text, "windowSeconds": integer}
+LAST_JOB: Mapping[str, Check] = {"id": uuid, "status": status}
+LAST_OCCURRENCE: Mapping[str, Check] = {
+    "nominalAt": instant,
+    "outcome": text,
+    "reason": maybe(text),
+    "message": maybe(text),
+}
+SCHEDULE_AS_MAESTRO_SHOWS_IT: Mapping[str, Check] = {
+    **SCHEDULE,
+    "timeZone": text,
+    "concurrencyPolicy": text,
+    "startingDeadlineSeconds": maybe(integer),
+    "catchUp": exactly(CATCH_UP),
+    "jitterSeconds": integer,
+    "calendar": maybe(text),
+    "onHoliday": text,
+    "startTime": maybe(instant),
+    "endTime": maybe(instant),
+    "lastRunAt": maybe(instant),
+    "lastJob": maybe(exactly(LAST_JOB)),
+    "lastOccurrence": maybe(exactly(LAST_OCCURRENCE)),
+    "namespace": text,
+    "resourceName": text,
+}
+OCCURRENCE: Mapping[str, Check] = {
+    "id": integer,
+    "nominalAt": instant,
+    "effectiveAt": instant,
+    "outcome": text,
+    "reason": maybe(text),
+    "message": maybe(text),
+    "count": integer,
+    "lastNominalAt": maybe(instant),
+    "jobId": maybe(uuid),
+    "decidedAt": instant,
+}
+UPCOMING: Mapping[str, Check] = {
+    "nominalAt": instant,
+    "effectiveAt": instant,
+    "runsAt": maybe(instant),
+    "outcome": lambda outcome: outcome in ("run", "skipped", "merged"),
+    "reason": maybe(text),
+    "message": maybe(text),
 }
 OVERVIEW: Mapping[str, Check] = {
     "running": integer,

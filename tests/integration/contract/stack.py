@@ -14,7 +14,7 @@ import pika
 import psycopg
 import requests
 
-from integration.api.service import Service, eventually, serve
+from integration.api.service import Service, eventually, insert_calendar, serve
 from integration.servers import Broker, Database, database_of, free_port, vhost_of, wait_for
 
 DEAD_LETTERED = {"x-dead-letter-exchange": "maestro.dlx"}
@@ -66,6 +66,28 @@ class Stack:
             channel = connection.channel()
             channel.queue_declare(name, durable=True, arguments=DEAD_LETTERED)
             yield channel
+
+    def schedule(self, **fields: Any) -> dict[str, Any]:
+        """One made over REST, of an automation of its own unless it is told."""
+        automation = fields.get("automationId") or self.automation()["id"]
+        asked = {"automationId": automation, "cronExpression": "* * * * *", **fields}
+        reply = self.service.post("/schedules", asked)
+        assert reply.status_code == 201, reply.text
+        return dict(reply.json())
+
+    def calendar(self, **spec: Any) -> str:
+        """The name of a BusinessCalendar."""
+        name = f"calendar-{uuid4().hex[:12]}"
+        insert_calendar(self.database_uri, name, **spec)
+        return name
+
+    def come_due(self, schedule: dict[str, Any]) -> None:
+        """Have its latest minute come due now, as if nobody had looked since before it."""
+        self.change(
+            "UPDATE schedules SET decided_until = date_trunc('minute', now()) - interval '1 second', "
+            "due_at = date_trunc('minute', now()) WHERE id = %s",
+            schedule["id"],
+        )
 
     def change(self, statement: str, *values: object) -> None:
         """Arrange what only time or an accident would."""

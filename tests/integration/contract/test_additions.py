@@ -8,7 +8,18 @@ import pytest
 import requests
 
 from integration.api.service import ADMIN_TOKEN, WORKER_KEY, eventually
-from integration.contract.shapes import JOB_AS_MAESTRO_SHOWS_IT, fits, integer, status, text, uuid
+from integration.contract.shapes import (
+    JOB_AS_MAESTRO_SHOWS_IT,
+    OCCURRENCE,
+    SCHEDULE_AS_MAESTRO_SHOWS_IT,
+    UPCOMING,
+    fits,
+    instant,
+    integer,
+    status,
+    text,
+    uuid,
+)
 from integration.contract.stack import Stack, taken
 from integration.contract.test_people import events_of
 
@@ -194,6 +205,141 @@ def test_get_schedules_include_disabled(stack: Stack) -> None:
     assert disabled not in stack.service.get("/schedules").json()
     assert disabled not in stack.service.get("/schedules?include_disabled=false").json()
     assert disabled in stack.service.get("/schedules?include_disabled=true").json()
+
+
+def test_what_a_schedule_shows(stack: Stack) -> None:
+    least = stack.schedule()
+    fits(least, SCHEDULE_AS_MAESTRO_SHOWS_IT)
+    absent = {
+        "timeZone": "UTC",
+        "concurrencyPolicy": "Allow",
+        "startingDeadlineSeconds": None,
+        "catchUp": {"policy": "Last", "windowSeconds": 3600},
+        "jitterSeconds": 0,
+        "calendar": None,
+        "onHoliday": "Skip",
+        "startTime": None,
+        "endTime": None,
+        "lastRunAt": None,
+        "lastJob": None,
+        "lastOccurrence": None,
+    }
+    assert {field: least[field] for field in absent} == absent
+    given = {
+        "timeZone": "America/Sao_Paulo",
+        "concurrencyPolicy": "Queue",
+        "startingDeadlineSeconds": 600,
+        "catchUp": {"policy": "All", "windowSeconds": 60},
+        "jitterSeconds": 30,
+        "calendar": stack.calendar(country="BR"),
+        "onHoliday": "Next",
+        "startTime": "2026-01-01T00:00:00Z",
+        "endTime": "2126-01-01T00:00:00Z",
+    }
+    made = stack.schedule(**given)
+    fits(made, SCHEDULE_AS_MAESTRO_SHOWS_IT)
+    shown = given | {"startTime": "2026-01-01T00:00:00+00:00", "endTime": "2126-01-01T00:00:00+00:00"}
+    assert {field: made[field] for field in given} == shown
+    put = stack.service.put(f"/schedules/{least['id']}", given)
+    assert put.status_code == 200, put.text
+    assert {field: put.json()[field] for field in given} == shown
+
+
+def test_get_schedule_occurrences(stack: Stack) -> None:
+    schedule = stack.schedule(concurrencyPolicy="Forbid")
+    path = f"/schedules/{schedule['id']}"
+    nothing = stack.service.get(f"{path}/occurrences")
+    assert (nothing.status_code, nothing.json()) == (200, {"items": [], "nextCursor": None})
+    stack.come_due(schedule)
+    [fired] = eventually(lambda: stack.service.get(f"{path}/occurrences").json()["items"], 20)
+    stack.service.put(path, {"isEnabled": False})
+    fits(fired, OCCURRENCE)
+    assert (fired["outcome"], fired["reason"], fired["count"]) == ("fired", None, 1)
+    assert stack.shown(fired["jobId"])["scheduledFor"] == fired["nominalAt"] == fired["effectiveAt"]
+    shown = stack.service.get(path).json()
+    assert shown["lastJob"] == {"id": fired["jobId"], "status": "pending"}
+    assert shown["lastOccurrence"] == {
+        field: fired[field] for field in ("nominalAt", "outcome", "reason", "message")
+    }
+    stack.change(
+        "INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message) "
+        "SELECT %s, t, t, t, 'skipped', 'Holiday', 'Natal' "
+        "FROM generate_series('2025-12-25 00:00Z'::timestamptz, '2025-12-25 00:04Z', '1 minute') AS t",
+        schedule["id"],
+    )
+    listed = [fired]
+    cursor = stack.service.get(f"{path}/occurrences?limit=1").json()["nextCursor"]
+    while cursor:
+        page = stack.service.get(f"{path}/occurrences?limit=2&after={cursor}").json()
+        assert 1 <= len(page["items"]) <= 2
+        listed += page["items"]
+        cursor = page["nextCursor"]
+    assert [each["outcome"] for each in listed] == ["fired", *["skipped"] * 5]
+    assert [each["nominalAt"] for each in listed] == sorted({each["nominalAt"] for each in listed})[::-1]
+    assert stack.service.get(f"{path}/occurrences").json()["items"] == listed
+    assert stack.service.get(f"{path}/occurrences?limit=100000").status_code == 200
+    for bad in ("limit=0", "limit=x", "after=x", "after="):
+        assert stack.service.get(f"{path}/occurrences?{bad}").status_code == 400
+    assert stack.service.get("/schedules/2000000000/occurrences").status_code == 404
+
+
+def test_get_schedule_upcoming(stack: Stack) -> None:
+    everyday = {"cronExpression": "0 12 * * *", "calendar": stack.calendar(weekend=["Sunday"])}
+    schedule = stack.schedule(**everyday, onHoliday="Next", startTime="2030-01-04T00:00:00Z")
+    path = f"/schedules/{schedule['id']}/upcoming"
+    reply = stack.service.get(f"{path}?count=4")
+    assert reply.status_code == 200
+    for each in reply.json():
+        fits(each, UPCOMING)
+    # 6 January 2030 is a Sunday.
+    assert [
+        (each["nominalAt"][8:10], each["effectiveAt"][8:10], each["outcome"]) for each in reply.json()
+    ] == [
+        ("04", "04", "run"),
+        ("05", "05", "run"),
+        ("06", "07", "merged"),
+        ("07", "07", "run"),
+    ]
+    assert [each["runsAt"] for each in reply.json() if each["outcome"] == "run"] == [
+        f"2030-01-{day}T12:00:00+00:00" for day in ("04", "05", "07")
+    ]
+    assert reply.json()[0]["runsAt"] == schedule["nextRunAt"]
+    assert len(stack.service.get(path).json()) == 10
+    stack.service.put(f"/schedules/{schedule['id']}", {"isEnabled": False})
+    assert stack.service.get(path).json() == []
+    assert stack.service.get(f"{path}?count=0").status_code == 400
+    assert stack.service.get("/schedules/2000000000/upcoming").status_code == 404
+
+
+def test_post_schedules_preview(stack: Stack) -> None:
+    def preview(**asked: Any) -> requests.Response:
+        return stack.service.post("/schedules/preview", {"cronExpression": "0 18 L * *", **asked})
+
+    last_days = {"timeZone": "America/Sao_Paulo", "startTime": "2027-01-01T00:00:00-03:00"}
+    plain = preview(**last_days)
+    assert plain.status_code == 200
+    assert len(plain.json()) == 10
+    assert all(map(instant, plain.json()))
+    assert plain.json()[:2] == ["2027-01-31T21:00:00+00:00", "2027-02-28T21:00:00+00:00"]
+    calendar = stack.calendar(country="BR", subdivision="SP")
+    business_days = preview(**last_days, calendar=calendar, onHoliday="Previous")
+    assert business_days.json()[:2] == ["2027-01-29T21:00:00+00:00", "2027-02-26T21:00:00+00:00"]
+    ended = preview(**last_days, endTime="2027-02-28T18:00:00-03:00")
+    assert ended.json() == plain.json()[:2]
+    assert preview(**last_days, endTime="2027-01-02T00:00:00Z").json() == []
+    for bad, said in (
+        ({"cronExpression": "0 18 L-1 * *"}, "L"),
+        ({"timeZone": "Mars/Olympus"}, "Mars/Olympus"),
+        ({"calendar": "nowhere"}, "nowhere"),
+        ({"calendar": calendar, "namespace": "elsewhere"}, "elsewhere"),
+        ({"calendar": calendar, "onHoliday": "Later"}, "onHoliday"),
+        ({"onHoliday": "Next"}, "calendar"),
+        ({"startTime": "tomorrow"}, "startTime"),
+        ({"startTime": "2027-01-01T00:00:00"}, "startTime"),
+        ({"endTime": "2026-01-01T00:00:00Z", **last_days}, "endTime"),
+    ):
+        reply = preview(**bad)
+        assert (reply.status_code, said in reply.json()["error"]) == (400, True), reply.text
 
 
 def test_what_is_at_the_root(stack: Stack) -> None:

@@ -93,6 +93,14 @@ def test_json_comes_in_camel_case_and_in_snake_case(stack: Stack) -> None:
         "isEnabled": False,
         "timeZone": "America/Sao_Paulo",
         "parameters": {"keptAsIs": 1, "kept_as_is": 2},
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 60,
+        "catchUp": {"policy": "None", "windowSeconds": 60},
+        "jitterSeconds": 1,
+        "calendar": stack.calendar(country="BR"),
+        "onHoliday": "Previous",
+        "startTime": "2026-01-01T00:00:00+00:00",
+        "endTime": "2126-01-01T00:00:00+00:00",
     }
     for form in (fields, snake_case(fields)):
         made = stack.service.post("/schedules", form)

@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -338,9 +339,7 @@ def test_a_schedule_runs_its_automation(stack: Stack) -> None:
     made = stack.automation(defaultParams={"month": "2026-11"})
     asked = {"automationId": made["id"], "cronExpression": "* * * * *", "parameters": {"a": 1}}
     schedule = stack.service.post("/schedules", asked).json()
-    stack.change(
-        "UPDATE schedules SET next_run_at = date_trunc('minute', now()) WHERE id = %s", schedule["id"]
-    )
+    stack.come_due(schedule)
     found = eventually(lambda: stack.service.get(f"/jobs?automation_id={made['id']}").json()["items"], 20)
     stack.service.delete(f"/schedules/{schedule['id']}")
     assert (found[-1]["scheduleId"], found[-1]["parameters"]) == (
@@ -348,6 +347,34 @@ def test_a_schedule_runs_its_automation(stack: Stack) -> None:
         {"month": "2026-11", "a": 1},
     )
     assert found[-1]["scheduledFor"]
+
+
+def test_last_day_of_month_lists_and_placeholders(stack: Stack) -> None:
+    for expression in ("0 6 L * *", "0 6 8,15,L * *", "0 6 1,L 1-6 *"):
+        assert stack.schedule(cronExpression=expression)["cronExpression"] == expression
+    for bad in ("0 6 L-3 * *", "0 6 LW * *", "0 6 * * 5L", "0 6 * L *", "L 6 * * *"):
+        reply = stack.service.post("/schedules", {"automationId": 1, "cronExpression": bad})
+        assert (reply.status_code, list(reply.json())) == (400, ["error"])
+    made = stack.automation()
+    given = {
+        "day": "{{today}}",
+        "deep": [{"span": "from {{ first_of_last_month }} to {{last_of_last_month}}"}],
+        "kept": "{{nonsense}} {{today+x}}",
+        "{{today}}": 1,
+    }
+    schedule = stack.schedule(automationId=made["id"], timeZone="Pacific/Kiritimati", parameters=given)
+    assert schedule["parameters"] == given
+    stack.come_due(schedule)
+    [*_, job] = eventually(lambda: stack.service.get(f"/jobs?automation_id={made['id']}").json()["items"], 20)
+    stack.service.delete(f"/schedules/{schedule['id']}")
+    nominal = datetime.fromisoformat(job["scheduledFor"]).astimezone(ZoneInfo("Pacific/Kiritimati"))
+    last = nominal.replace(day=1) - timedelta(days=1)
+    assert job["parameters"] == {
+        "day": f"{nominal:%d/%m/%Y}",
+        "deep": [{"span": f"from {last.replace(day=1):%d/%m/%Y} to {last:%d/%m/%Y}"}],
+        "kept": "{{nonsense}} {{today+x}}",
+        "{{today}}": 1,
+    }
 
 
 def test_what_belongs_to_another_namespace_is_forbidden(stack: Stack) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from integration.operator.memory import MemoryKube
 from integration.servers import Broker
-from maestro.kube import AUTOMATION, SCHEDULE, Kind
+from maestro.kube import AUTOMATION, CALENDAR, SCHEDULE, Kind
 from maestro.kube.client import Resource
 from maestro.settings import Settings
-from maestro_operator import automation, core, schedule
+from maestro_operator import core
 from maestro_operator.conditions import find
 from maestro_operator.core import Operator
 from maestro_operator.keys import Key
@@ -44,6 +44,9 @@ class World:
     def schedule(self, name: str, **spec: Any) -> Key:
         return self.apply(SCHEDULE, name, **spec)
 
+    def calendar(self, name: str, **spec: Any) -> Key:
+        return self.apply(CALENDAR, name, **spec)
+
     def delete(self, key: Key, *, seen: bool = True) -> None:
         """`seen`: the operator is up and watches it happen."""
         body = self.kube.objects.pop((key.kind, key.namespace, key.name))
@@ -57,8 +60,7 @@ class World:
     async def settle(self) -> None:
         while self.dirty:
             key = self.dirty.pop(0)
-            concept = automation if key.kind == AUTOMATION else schedule
-            await concept.sync(self.services, key)
+            await core.sync_one(self.services, key)
 
     async def sweep(self) -> None:
         await self.operator.sweep.once()

@@ -5,7 +5,7 @@ from copy import deepcopy
 from itertools import count
 from typing import Any
 
-from maestro.errors import Conflict, Forbidden, NotFound
+from maestro.errors import Conflict, Forbidden, MaestroError, NotFound
 from maestro.kube import Kind, kind_of
 from maestro.kube.client import Resource
 
@@ -21,6 +21,8 @@ class MemoryKube:
         self.events: list[Resource] = []
         self.closed: set[str] = set()
         """Namespaces that nothing may be listed in."""
+        self.refusal: MaestroError | None = None
+        """What becomes of each event instead."""
         self._versions = count(1)
 
     def store(self, resource: Mapping[str, Any]) -> Resource:
@@ -61,6 +63,11 @@ class MemoryKube:
         return deepcopy(self.store({**live, **body}))
 
     def create(self, resource: Mapping[str, Any], *, manager: str) -> Resource:
+        if self.refusal:
+            raise self.refusal
+        name = resource["metadata"]["name"]
+        if name in [event["metadata"]["name"] for event in self.events]:
+            raise Conflict(f"{name} exists")
         self.events.append(dict(resource))
         return dict(resource)
 
