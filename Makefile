@@ -10,7 +10,7 @@ BENCH_VENV = $(shell tests/kind/venv.sh path $(BENCH_LOCK))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help up down install cluster tools images image token worker-key amqp-url venv lock generate \
-        test lint types layers unit integration e2e bench bench-service bench-cluster clean-cache
+        test lint types layers unit integration e2e bench bench-service bench-schedules bench-cluster clean-cache
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,13 +67,17 @@ integration: venv images ## tests against a real PostgreSQL and RabbitMQ
 e2e: venv install ## tests against Maestro on the cluster
 	$(VENV)/bin/pytest tests/e2e
 
-bench: bench-service bench-cluster ## both below
+bench: bench-service bench-schedules bench-cluster ## all below
 
 # BENCH_FLAGS, such as "--rounds 1 --seconds 2 --output /tmp/benchmarks.md", tries it out.
 bench-service: images ## measure the service on loopback beside Celery and procrastinate: docs/benchmarks.md
 	@$(KIND)/venv.sh make $(BENCH_LOCK)
 	@tests/bench/driver.sh make
 	PYTHONPATH=tests $(BENCH_VENV)/bin/python -m bench.service --driver "$$(tests/bench/driver.sh path)" $(BENCH_FLAGS)
+
+# SCHEDULES_FLAGS, such as "--rounds 1 --idle-seconds 10 --output /tmp/benchmarks.md", tries it out.
+bench-schedules: venv images ## measure the firing of schedules on loopback: docs/benchmarks.md
+	PYTHONPATH=tests $(VENV)/bin/python -m bench.schedules $(SCHEDULES_FLAGS)
 
 bench-cluster: venv install ## measure the main path on the cluster
 	PYTHONPATH=tests $(VENV)/bin/python -m bench.cluster

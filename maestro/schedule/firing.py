@@ -5,6 +5,7 @@ inserted, and they are moved on. Unique keys on the occurrences and on the jobs'
 number of statements is the same however many schedules a batch has.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -78,7 +79,8 @@ async def _fire(conn: Connection, which: str, limit: int, now: datetime | None) 
         surroundings = await _surroundings(
             conn, dues, [due.id for due in dues if which == "ready" or _minds(due)]
         )
-        plans, broken = _plans(dues, surroundings, moment)
+        # After a long outage it takes a while, in which this process goes on to publish and to answer.
+        plans, broken = await asyncio.to_thread(_plans, dues, surroundings, moment)
         fired = await _write(conn, plans, moment, broken)
         if broken:
             values = {"ids": broken, "due_at": moment + PUT_OFF}

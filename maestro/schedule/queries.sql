@@ -250,5 +250,8 @@ ORDER BY o.id
 LIMIT %(limit)s
 
 -- name: reported
--- Their events are written.
-UPDATE occurrences SET reported_at = now() WHERE id = ANY(%(ids)s::bigint[])
+-- Their events are written. One that is being changed is left to be told once more, rather than waited for.
+WITH told AS (
+    SELECT id FROM occurrences WHERE id = ANY(%(ids)s::bigint[]) FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE occurrences SET reported_at = now() FROM told WHERE occurrences.id = told.id

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def software() -> str:
+def software(packages: Sequence[str] = _PACKAGES) -> str:
     """Python and the packages that the figures depend on."""
     python = ".".join(map(str, sys.version_info[:3]))
-    return ", ".join([f"Python {python}", *(f"{name} {version(name)}" for name in _PACKAGES)])
+    return ", ".join([f"Python {python}", *(f"{name} {version(name)}" for name in packages)])

@@ -27,12 +27,14 @@ def markdown(record: Record, facts: Mapping[str, str]) -> str:
     return page.format(**amounts, **facts, **sections)
 
 
-def write(path: Path, text: str) -> None:
-    """Put the text in the place of the one before, and leave what else the page says."""
-    page = path.read_text(encoding="utf-8") if path.exists() else f"# Benchmarks\n\n{BEGIN}\n{END}\n"
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put the text in the place of the one before, between these lines, and leave what else the page says."""
+    page = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
+    if begin not in page:
+        page += f"\n{begin}\n{end}\n"
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    path.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
 
 
 def _table(record: Record) -> str:
