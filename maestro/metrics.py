@@ -117,6 +117,14 @@ DISPATCHER_LAG = _gauge(
     "How long the oldest due schedule (fire) and the oldest due debt (pay) have been due.",
     "duty",
 )
+OCCURRENCES = _counter(
+    "maestro_occurrences_total",
+    "Instants of schedules that this dispatcher decided, by what became of them; one that waits comes twice.",
+    "outcome",
+)
+SCHEDULE_LAG = _histogram(
+    "maestro_schedule_lag_seconds", "From when a run was due to the making of its job.", buckets=_LONG
+)
 RESCUES = _counter(
     "maestro_rescues_total",
     "Attempts ended for their worker's silence or their time, by what became of the job.",
@@ -182,6 +190,8 @@ DISPATCHER: Shown = (
     JOBS_ENDED,
     DEBTS_OVERDUE,
     DISPATCHER_LAG,
+    OCCURRENCES,
+    SCHEDULE_LAG,
     RESCUES,
     STEP_SECONDS,
     STEP_FAILURES,
@@ -194,6 +204,8 @@ WORKER: Shown = (WORKER_JOBS, WORKER_BUSY, WORKER_LINES, WORKER_LINES_LOST, WORK
 # A rate needs a value before the first event: those whose labels are known begin with 0.
 for _outcome in ("pending", "failed", "canceled"):
     RESCUES.labels(_outcome)
+for _outcome in ("waiting", "fired", "shifted", "late", "caught_up", "skipped", "merged", "missed"):
+    OCCURRENCES.labels(_outcome)
 
 
 class Registry(CollectorRegistry):

@@ -21,7 +21,8 @@ from maestro.errors import BrokerAway
 from maestro.job.feed import Feed
 from maestro.job.message import message_of
 from maestro.job.store import claim_owed, grant_slots, settle
-from maestro.schedule.firing import fire_due
+from maestro.schedule.firing import Fired, fire_due, start_waiting
+from maestro.schedule.occurrences import Outcome
 from maestro.schedule.store import seconds_to_next
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ PAY_BATCH = 500
 
 _SHORTEST_REST = 0.02  # another dispatcher may hold what is due
 _LONGEST_REST = 1.0  # a schedule may be edited meanwhile
+_WAITING_SECONDS = 0.5
 _PAY_SECONDS = 0.5
 _GRANT_SECONDS = 0.25
 _CHECK_SECONDS = 5.0
@@ -73,6 +75,7 @@ class Dispatcher:
     def loops(self) -> list[Loop]:
         steps = (
             self.fire,
+            self.start_waiting,
             self.pay,
             self.grant,
             self.check_attempts,
@@ -92,15 +95,34 @@ class Dispatcher:
         self._database.back()
 
     async def fire(self) -> float:
-        """Fire due schedules and publish their jobs; rest until the next one is due."""
+        """Decide due schedules and publish their jobs; rest until the next one is due."""
         async with self._transaction() as conn:
             fired = await fire_due(conn, limit=FIRE_BATCH)
-        self.publisher.publish([message_of(job) for job in fired.jobs])
+        self._tell(fired)
         if fired.seen == FIRE_BATCH:
             return 0
         async with self._transaction() as conn:
             seconds = await seconds_to_next(conn)
         return _LONGEST_REST if seconds is None else min(max(seconds, _SHORTEST_REST), _LONGEST_REST)
+
+    async def start_waiting(self) -> float:
+        """Start occurrences that waited for earlier jobs of their schedule, and publish their jobs."""
+        async with self._transaction() as conn:
+            fired = await start_waiting(conn, limit=FIRE_BATCH)
+        self._tell(fired)
+        return 0 if fired.seen == FIRE_BATCH else _WAITING_SECONDS
+
+    def _tell(self, fired: Fired) -> None:
+        """Publish, announce and count what was committed. Jobs that wait for a slot are owed nothing yet."""
+        self.publisher.publish([message_of(job) for job in fired.jobs if job.publish_due_at])
+        self._feed.changed(fired.canceled)
+        for told in fired.told:
+            metrics.OCCURRENCES.labels(told.outcome).inc(told.count)
+            if told.lag is not None:
+                metrics.SCHEDULE_LAG.observe(max(told.lag.total_seconds(), 0))
+        missed = sum(told.count for told in fired.told if told.outcome is Outcome.MISSED)
+        if missed:
+            log.warning("%d runs of schedules were missed; their occurrences and events say why", missed)
 
     async def pay(self) -> float:
         """Publish jobs whose publication is owed. While the broker is away, nothing is claimed."""

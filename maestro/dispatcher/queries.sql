@@ -9,7 +9,7 @@ FROM (SELECT count(*) AS overdue, min(j.publish_due_at) AS oldest
       FROM jobs j JOIN automations a ON a.id = j.automation_id
       WHERE j.publish_due_at <= now() AND j.status = 'pending' AND NOT j.waits_for_slot
         AND NOT a.suspended AND a.paused_at IS NULL) debts,
-     (SELECT min(next_run_at) AS oldest FROM schedules WHERE next_run_at <= now()) schedules
+     (SELECT min(due_at) AS oldest FROM schedules WHERE due_at <= now()) schedules
 
 -- name: open_jobs
 -- Open jobs by automation and status, the automations with the most first.
@@ -218,6 +218,17 @@ WITH old AS (
     DELETE FROM job_logs USING old WHERE job_logs.job_id = old.id
 )
 DELETE FROM jobs USING old WHERE jobs.id = old.id
+
+-- name: delete_old_occurrences
+-- What was decided of instants long ago, some at a time. What waits has not been decided.
+DELETE FROM occurrences USING (
+    SELECT id FROM occurrences
+    WHERE decided_at < now() - make_interval(days => %(days)s) AND outcome <> 'waiting'
+    ORDER BY decided_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) AS old
+WHERE occurrences.id = old.id
 
 -- name: delete_expired_keys
 -- Idempotency keys whose day is over.

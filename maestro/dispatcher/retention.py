@@ -1,4 +1,4 @@
-"""What has grown old: jobs, log lines, idempotency keys and dead letters, taken away some at a time."""
+"""What has grown old goes, some at a time: jobs, occurrences, log lines, idempotency keys, dead letters."""
 
 import logging
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BATCH = 1_000
 
 @dataclass(frozen=True)
 class Retention:
-    """Days that ended jobs and log lines are kept; 0 keeps them for good."""
+    """Days that ended jobs and occurrences, and log lines, are kept; 0 keeps them for good."""
 
     jobs_days: int
     logs_days: int
@@ -28,6 +28,7 @@ async def apply(conn: Connection, retention: Retention) -> bool:
     counts = [await _delete(conn, "delete_expired_keys")]
     if retention.jobs_days:
         counts.append(await _delete(conn, "delete_old_jobs", retention.jobs_days))
+        counts.append(await _delete(conn, "delete_old_occurrences", retention.jobs_days))
         await conn.execute(_sql["delete_old_letters"], {"days": retention.jobs_days})
     if retention.logs_days:
         counts.append(await _delete(conn, "delete_other_lines", retention.logs_days))

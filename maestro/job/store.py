@@ -294,6 +294,14 @@ async def cancel(conn: Connection, job_id: UUID) -> Job:
     return job
 
 
+async def cancel_all(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """Cancel those that are pending, ask the running ones to stop, and return which these were."""
+    if not ids:
+        return []
+    cursor = await conn.execute(_SQL["cancel"], {"ids": list(ids)})
+    return [row["id"] for row in await cursor.fetchall()]
+
+
 async def get(conn: Connection, job_id: UUID) -> Job:
     """One job. Raises NotFound."""
     found = await by_ids(conn, [job_id])

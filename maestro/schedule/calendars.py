@@ -1,9 +1,9 @@
 """Edits of business calendars, with the schedules that go by them, in one transaction."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from maestro.calendar import store
@@ -11,9 +11,15 @@ from maestro.calendar.model import resolve
 from maestro.calendar.store import Definitions, Registered
 from maestro.db import Connection, Statements
 from maestro.schedule.model import Times, times_after, timing_of
-from maestro.schedule.timing import jitter_of
+from maestro.schedule.occurrences import Outcome, Reason
+from maestro.schedule.store import current_time
+from maestro.schedule.timing import Instant, OnHoliday, between, jitter_of, runs_after
 
 _sql = Statements(__package__)
+
+_TICK = timedelta(microseconds=1)
+_LANDING = timedelta(hours=25)
+"""All that is moved to one day arrives within this."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +37,45 @@ class _User:
     end_time: datetime | None
     jitter_seconds: int
     decided_until: datetime
+    due_at: datetime | None
 
-    def times(self, known: Definitions) -> Times:
-        timing = timing_of(self, resolve(self.calendar_name, known))
-        jitter = jitter_of(self.namespace, self.name, self.jitter_seconds)
-        return times_after(timing, self.decided_until, jitter)
+    @property
+    def jitter(self) -> timedelta:
+        return jitter_of(self.namespace, self.name, self.jitter_seconds)
+
+    def decided(self, now: datetime) -> datetime:
+        """What all is decided up to: until now, unless something is due and not decided yet."""
+        until = min(now, self.due_at - _TICK) if self.due_at else now
+        return max(self.decided_until, until - self.jitter)
 
 
-async def register(conn: Connection, resource: Mapping[str, Any]) -> Registered:
+@dataclass(frozen=True)
+class _Retimed:
+    """What an edit makes of a user."""
+
+    user: _User
+    decided_until: datetime
+    times: Times
+    lost: list[Instant]
+    """Those that waited for a day to which the calendar moves them no more, and whose own time has passed."""
+
+
+async def register(
+    conn: Connection, resource: Mapping[str, Any], *, now: datetime | None = None
+) -> Registered:
     """Bring the calendar up to what its resource says, and the times of its users with it.
 
-    Users are those who name it and those who name one that includes it. What is decided stays decided. Raises
-    SpecRefused, which leaves all of it as it is.
+    Users are those who name it and those who name one that includes it. What is decided stays decided, and no
+    run of the past comes of it. Raises SpecRefused, which leaves all of it as it is.
     """
     metadata = resource["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
     async with conn.transaction():
-        before = await store.by_name(conn, metadata["namespace"], metadata["name"])
-        after = await store.register(conn, resource)
-        if before != after:
-            await _retime_users(conn, metadata["namespace"], metadata["name"])
-    return after
+        before = (await store.definitions(conn, [namespace]))[namespace]
+        registered = await store.register(conn, resource)
+        if before.get(name) != registered.definition:
+            await _retime_users(conn, registered, before, now or await current_time(conn))
+    return registered
 
 
 async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None = None) -> Registered | None:
@@ -58,27 +83,71 @@ async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None
     return await store.retire(conn, namespace, name, uid=uid)
 
 
-async def _retime_users(conn: Connection, namespace: str, name: str) -> None:
+async def _retime_users(conn: Connection, registered: Registered, before: Definitions, now: datetime) -> None:
+    namespace, name = registered.definition.namespace, registered.definition.name
     known = (await store.definitions(conn, [namespace]))[namespace]
-    names = list(_with_includers(name, known))
-    found = await conn.execute(_sql["users_of_calendars"], {"namespace": namespace, "names": names})
+    values = {"namespace": namespace, "names": list(_with_includers(name, known))}
+    found = await conn.execute(_sql["users_of_calendars"], values)
     users = [_User(**row) for row in await found.fetchall()]
     if not users:
         return
     # There may be many; whoever else this process serves shall not wait for it.
-    times = await asyncio.to_thread(_times_of, users, known)
+    retimed = await asyncio.to_thread(lambda: [_retimed(user, before, known, now) for user in users])
+    await _write_lost(conn, retimed, now)
     await conn.execute(
         _sql["retime"],
         {
-            "ids": [user.id for user in users],
-            "due_at": [each.due_at for each in times],
-            "next_run_at": [each.next_run_at for each in times],
+            "ids": [each.user.id for each in retimed],
+            "decided_until": [each.decided_until for each in retimed],
+            "due_at": [each.times.due_at for each in retimed],
+            "next_run_at": [each.times.next_run_at for each in retimed],
         },
     )
 
 
-def _times_of(users: Sequence[_User], known: Definitions) -> list[Times]:
-    return [user.times(known) for user in users]
+def _retimed(user: _User, before: Definitions, known: Definitions, now: datetime) -> _Retimed:
+    timing = timing_of(user, resolve(user.calendar_name, known))
+    decided_until = user.decided(now)
+    lost = list(_lost(user, before, known, decided_until))
+    return _Retimed(user, decided_until, times_after(timing, decided_until, user.jitter), lost)
+
+
+def _lost(user: _User, before: Definitions, known: Definitions, decided_until: datetime) -> Iterator[Instant]:
+    if user.on_holiday != OnHoliday.NEXT:
+        return  # what Previous moves no more has run, or does so at its own time
+    timing = timing_of(user, resolve(user.calendar_name, before))
+    first = next(runs_after(timing, decided_until), None)
+    if first is None:
+        return
+    awaited = between(timing, decided_until, first.effective + _LANDING)
+    timing = timing_of(user, resolve(user.calendar_name, known))
+    still = {each.nominal for each in between(timing, decided_until, first.effective + _LANDING)}
+    for each in awaited:
+        if each.nominal <= decided_until and each.nominal not in still:
+            yield each
+
+
+async def _write_lost(conn: Connection, retimed: Sequence[_Retimed], now: datetime) -> None:
+    lost = [(each.user, instant) for each in retimed for instant in each.lost]
+    if not lost:
+        return
+    message = "It waited for the next business day; then its own day became one, when its time had passed."
+    await conn.execute(
+        _sql["decided"],
+        {
+            "schedule_ids": [user.id for user, _ in lost],
+            "nominal_at": [instant.nominal for _, instant in lost],
+            "effective_at": [instant.nominal for _, instant in lost],
+            "due_at": [instant.nominal + user.jitter for user, instant in lost],
+            "outcomes": [Outcome.MISSED] * len(lost),
+            "reasons": [Reason.CALENDAR_CHANGED] * len(lost),
+            "messages": [message] * len(lost),
+            "counts": [1] * len(lost),
+            "last_nominal_at": [None] * len(lost),
+            "job_ids": [None] * len(lost),
+            "decided_at": [now] * len(lost),
+        },
+    )
 
 
 def _with_includers(name: str, known: Definitions) -> set[str]:

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     REPLACED = "Replaced"
     SUSPENDED = "Suspended"
     DELETED = "Deleted"
+    CALENDAR_CHANGED = "CalendarChanged"
     AUTOMATION_SUSPENDED = "AutomationSuspended"
     AUTOMATION_NOT_FOUND = "AutomationNotFound"
     PARAMETERS_REFUSED = "ParametersRefused"

@@ -103,7 +103,7 @@ WHERE schedule_id = %(id)s AND outcome = 'waiting'
 -- name: users_of_calendars
 -- The schedules in service that go by any of these calendars, held so that their times can be written anew.
 SELECT s.id, s.namespace, s.name, s.cron, s.time_zone, s.calendar_name, s.on_holiday, s.start_time, s.end_time,
-       s.jitter_seconds, s.decided_until
+       s.jitter_seconds, s.decided_until, s.due_at
 FROM schedules s
 WHERE s.namespace = %(namespace)s AND s.calendar_name = ANY(%(names)s::text[])
   AND s.retired_at IS NULL AND NOT s.suspended AND s.decided_until IS NOT NULL
@@ -111,10 +111,11 @@ ORDER BY s.id
 FOR NO KEY UPDATE
 
 -- name: retime
--- When these are due and run next.
-UPDATE schedules s SET due_at = u.due_at, next_run_at = u.next_run_at
-FROM unnest(%(ids)s::integer[], %(due_at)s::timestamptz[], %(next_run_at)s::timestamptz[])
-    AS u (id, due_at, next_run_at)
+-- What is decided of these, when they are due and when they run next. One whose times are the same is left alone.
+UPDATE schedules s SET decided_until = u.decided_until, due_at = u.due_at, next_run_at = u.next_run_at
+FROM unnest(%(ids)s::integer[], %(decided_until)s::timestamptz[], %(due_at)s::timestamptz[],
+            %(next_run_at)s::timestamptz[])
+    AS u (id, decided_until, due_at, next_run_at)
 WHERE s.id = u.id AND (s.due_at, s.next_run_at) IS DISTINCT FROM (u.due_at, u.next_run_at)
 
 -- name: due

@@ -59,6 +59,7 @@ def test_labels() -> None:
         "maestro_jobs": ("automation", "status"),
         "maestro_jobs_ended_total": ("automation", "status"),
         "maestro_dispatcher_lag_seconds": ("duty",),
+        "maestro_occurrences_total": ("outcome",),
         "maestro_rescues_total": ("outcome",),
         "maestro_dispatcher_step_seconds": ("step",),
         "maestro_dispatcher_step_failures_total": ("step",),

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from math import isnan
 from pathlib import Path
 
@@ -106,12 +107,19 @@ def owe(database: psycopg.Connection, automation_id: int, count: int) -> None:
     )
 
 
-def schedule(database: psycopg.Connection, name: str, seconds: float, cron: str = "@yearly") -> None:
-    """A schedule that is due in so many seconds, and then as cron says."""
+def schedule(database: psycopg.Connection, name: str, seconds: float, cron: str | None = None) -> None:
+    """A schedule whose run of this minute is due in so many seconds; the next tomorrow, or as cron says."""
+    now = datetime.now(UTC)
     database.execute(
-        """INSERT INTO schedules (namespace, name, uid, automation_name, cron, time_zone, next_run_at)
-           VALUES ('bots', %s, 's', 'bot', %s, 'UTC', now() + %s * interval '1 second')""",
-        [name, cron, seconds],
+        """INSERT INTO schedules (namespace, name, uid, automation_name, cron, time_zone, decided_until,
+                                  due_at)
+           VALUES ('bots', %s, 's', 'bot', %s, 'UTC', %s, %s)""",
+        [
+            name,
+            cron or f"{now.minute} {now.hour} * * *",
+            now.replace(second=0, microsecond=0) - timedelta(seconds=1),
+            now + timedelta(seconds=seconds),
+        ],
     )
 
 

@@ -141,7 +141,7 @@ async def test_debts_and_lag_tell_of_what_should_have_happened_by_now(
     add(database, automation(database, "suspended", suspended=True), 5, due=-60)
     add(database, automation(database, "paused", paused=True), 6, due=-60)
     database.execute(
-        """INSERT INTO schedules (namespace, name, automation_name, cron, time_zone, next_run_at)
+        """INSERT INTO schedules (namespace, name, automation_name, cron, time_zone, due_at)
            SELECT 'bots', 's-' || n, 'bot', '@daily', 'UTC', now() + n * interval '1 hour'
            FROM generate_series(-2, 2) AS numbers (n)"""
     )
