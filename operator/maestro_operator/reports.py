@@ -95,11 +95,9 @@ def manifest(resource: Mapping[str, Any], occurrence: Occurrence) -> dict[str, A
 
 
 def _message(resource: Mapping[str, Any], occurrence: Occurrence) -> str:
-    first, last = (
-        _local(resource, instant) if instant else None
-        for instant in (occurrence.nominal_at, occurrence.last_nominal_at)
-    )
-    which = f"{occurrence.count} runs from {first} to {last}" if last else f"The run of {first}"
+    if occurrence.last_nominal_at and occurrence.message:
+        return occurrence.message  # of several runs, and it says of which
+    which = f"The run of {_local(resource, occurrence.nominal_at)}"
     return f"{which}: {occurrence.outcome}. {occurrence.message or ''}".rstrip()
 
 

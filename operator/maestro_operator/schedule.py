@@ -10,8 +10,8 @@ from maestro.db import Connection
 from maestro.errors import BadInput, ParametersRefused, SpecRefused, Unavailable
 from maestro.schedule import store
 from maestro.schedule.model import Schedule
-from maestro.schedule.placeholders import expand
-from maestro.schedule.timing import Timing, previous_run, runs_after
+from maestro.schedule.parameters import parameters_at
+from maestro.schedule.timing import Timing, runs_after
 from maestro_operator import calendar, status
 from maestro_operator.conditions import READY, timestamp
 from maestro_operator.keys import Key
@@ -130,8 +130,7 @@ def _refuse_parameters(row: Schedule, automation: Automation, timing: Timing, no
         raise SpecRefused("ParametersRefused", message) from refused
 
 
-def _parameters_of_next_run(row: Schedule, timing: Timing, now: datetime) -> Any:
-    """With their date placeholders filled in."""
+def _parameters_of_next_run(row: Schedule, timing: Timing, now: datetime) -> dict[str, Any]:
+    """With their date placeholders filled in; those of now where no run is left."""
     run = next(runs_after(timing, now), None)
-    nominal = run.nominal if run else now
-    return expand(row.parameters, nominal=nominal, previous=previous_run(timing, nominal), zone=timing.zone)
+    return parameters_at(timing, run.nominal if run else now, row.parameters)

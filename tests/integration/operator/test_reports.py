@@ -84,12 +84,12 @@ async def test_what_somebody_has_to_act_on_is_a_warning(
     assert world.reasons() == [(type_, reason)]
 
 
-async def test_an_outage_is_one_event_with_a_count(world: World, database: psycopg.Connection) -> None:
+async def test_an_outage_is_one_event_in_its_own_words(world: World, database: psycopg.Connection) -> None:
     last = "2026-12-28T15:00:00Z"
-    occurred(database, "missed", reason="Outage", message="m", count=4, last_nominal_at=last)
+    occurred(database, "missed", reason="Outage", message="4 runs", count=4, last_nominal_at=last)
     await world.operator.reports.once()
     [told] = world.kube.events
-    assert told["message"] == "4 runs from 2026-12-25 12:00 -03 to 2026-12-28 12:00 -03: missed. m"
+    assert told["message"] == "4 runs"
 
 
 async def test_what_can_not_be_posted_now_is_posted_later(world: World, database: psycopg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Automations and Schedules from resource to row, queue, worker and status."""
+"""Automations and Schedules from resource to row, queue, worker and status; test_calendars has the rest."""
 
 import base64
 from dataclasses import replace
@@ -18,6 +18,7 @@ from maestro.errors import BrokerAway, DatabaseAway
 from maestro.kube import AUTOMATION, CONFIG_MAP, DEPLOYMENT, SECRET, SERVICE_ACCOUNT
 from maestro.kube.client import Resource
 from maestro_operator import automation, core
+from maestro_operator.conditions import find
 from maestro_operator.facts import Facts
 from maestro_operator.keys import Key
 
@@ -494,6 +495,87 @@ async def test_run_facts_reach_the_status(world: World, database: psycopg.Connec
     database.execute("UPDATE jobs SET status = 'completed', completed_at = '2026-01-01T00:00Z'")
     await world.operator.facts.once()  # its minute is not over
     assert world.status(key)["jobs"] == {"pending": 1, "running": 0}
+
+
+async def test_what_became_of_a_run_reaches_the_status(world: World, database: psycopg.Connection) -> None:
+    world.automation("a")
+    key = world.schedule("s", automation="a", cron="0 6 * * *")
+    await world.settle()
+    before = dict(world.status(key))
+    at = "2026-11-23T06:00:00Z"
+    database.execute(
+        "INSERT INTO jobs (id, automation_id) VALUES ('01a209be-81ee-706d-81fe-5fa0b1df12da', 1)"
+    )
+    occurrence = database.execute(
+        "INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message) "
+        "VALUES (1, %s, %s, %s, 'shifted', 'Holiday', 'm') RETURNING id",
+        (at, at, at),
+    ).fetchone()
+    job = "last_run_at = %s, last_job_id = (SELECT id FROM jobs), last_occurrence_id = %s"
+    database.execute(f"UPDATE schedules SET {job}".encode(), (at, *(occurrence or ())))  # noqa: S608
+    await world.operator.facts.once()
+    told = {
+        "lastRunTime": at,
+        "lastJob": {"id": "01a209be-81ee-706d-81fe-5fa0b1df12da", "status": "pending"},
+        "lastOccurrence": {"nominalTime": at, "outcome": "shifted", "reason": "Holiday", "message": "m"},
+    }
+    assert world.status(key) == before | told
+    database.execute("UPDATE jobs SET status = 'running', attempt = 1, started_at = now()")
+    await world.operator.facts.once()  # its minute is not over
+    assert world.status(key) == before | told
+    database.execute("UPDATE occurrences SET outcome = 'fired', reason = NULL, message = NULL")
+    world.operator.facts = Facts(world.services)  # another minute
+    await world.operator.facts.once()
+    assert world.status(key)["lastJob"]["status"] == "running"
+    assert world.status(key)["lastOccurrence"] == {"nominalTime": at, "outcome": "fired"}
+    writes = list(world.kube.writes)
+    world.operator.facts = Facts(world.services)
+    await world.operator.facts.once()
+    world.dirty.append(key)
+    await world.settle()
+    assert world.kube.writes == writes
+
+
+async def test_a_schedule_that_is_over_says_so(world: World) -> None:
+    world.automation("a")
+    key = world.schedule("s", automation="a", cron="0 6 * * *", endTime="2026-01-01T00:00:00Z")
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+    assert "Nothing is left to run" in find(world.status(key)["conditions"], "Ready")["message"]
+    assert "nextRunTime" not in world.status(key)
+
+
+async def test_an_edit_to_an_unknown_automation_leaves_the_one_there_was(
+    world: World, database: psycopg.Connection
+) -> None:
+    world.automation("a")
+    key = world.schedule("s", automation="a", cron="0 6 * * *")
+    await world.settle()
+    world.schedule("s", automation="b", cron="0 7 * * *")
+    await world.settle()
+    assert world.condition(key) == ("False", "AutomationNotFound")
+    assert database.execute("SELECT automation_name FROM schedules").fetchone() == ("a",)
+    world.automation("b")
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+    assert database.execute("SELECT automation_name FROM schedules").fetchone() == ("b",)
+
+
+async def test_parameters_are_judged_with_their_dates_filled_in(world: World) -> None:
+    schema = [
+        {"name": "day", "label": "Day", "type": "date", "required": True},
+        {"name": "days", "label": "Days", "type": "list", "itemType": "text"},
+    ]
+    world.automation("a", parameterSchema=schema)
+    spec = {"automation": "a", "cron": "0 6 L * *"}
+    given = {"day": "{{prev_run+1}}", "days": ["{{today}}", "{{last_of_last_month}}"]}
+    key = world.schedule("s", **spec, parameters=given)
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
+    for bad in ("{{someday}}", "{{today+9999999}}"):
+        world.schedule("s", **spec, parameters={"day": bad})
+        await world.settle()
+        assert world.condition(key) == ("False", "ParametersRefused")
 
 
 async def test_messages_in_the_queue_are_told_while_they_are_known(
