@@ -6,7 +6,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maestro.calendar.model import Calendar, OwnHoliday
@@ -62,6 +62,7 @@ def plainly(
     return fired, missed
 
 
+@settings(deadline=None)  # the plain walk is slow
 @given(timing=timings, given=rules, begin=seconds, length=seconds)
 def test_each_instant_fires_or_is_counted_as_missed(
     timing: Timing, given: Rules, begin: int, length: int
@@ -78,6 +79,7 @@ def test_each_instant_fires_or_is_counted_as_missed(
     assert all(one.effective <= two.effective for one, two in pairwise(_ran(verdicts)))
 
 
+@settings(deadline=None)  # the plain walk is slow
 @given(timing=timings, given=rules, begin=seconds, length=seconds)
 def test_up_to_a_number_of_instants_each_that_does_not_run_has_its_verdict(
     timing: Timing, given: Rules, begin: int, length: int
