@@ -238,30 +238,11 @@ def zone_of(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def last_until(cron: Cron, zone: ZoneInfo, due: datetime, until: datetime) -> datetime:
-    """The last instant not after `until`, given that `due` is one.
-
-    It is found by halving: an outage may be long.
-    """
-    last = low = due
-    high = until
-    while high - low > timedelta(seconds=30):
-        middle = low + (high - low) / 2
-        found = next_after(cron, zone, middle)
-        if found <= until:
-            last = low = found
-        else:
-            high = middle
-    return last
-
-
-def next_after(cron: Cron, zone: ZoneInfo, instant: datetime) -> datetime:
-    """The first instant after `instant`, in UTC, at which `cron` runs on the clocks of `zone`."""
-    return next(instants_after(cron, zone, instant))
-
-
 def instants_after(cron: Cron, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    """The instants after `after`, in UTC and in order, lazily; they end with the year 9999."""
+    """The instants after `after` at which `cron` runs on the clocks of `zone`: in UTC, in order, lazily.
+
+    They end with the year 9999.
+    """
     last = after
     with suppress(OverflowError):
         for instant in _instants_from(cron, zone, after):

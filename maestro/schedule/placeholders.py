@@ -62,18 +62,6 @@ def expand(value: Any, *, nominal: datetime, previous: datetime | None, zone: Zo
     return _with_strings(value, lambda text: _PLACEHOLDER.sub(written, text))
 
 
-def mentions_previous(value: Any) -> bool:
-    """Whether `expand` would look at `previous` for this value. Raises BadInput for what nests too deeply."""
-    found: list[str | None] = []
-
-    def note(text: str) -> str:
-        found.extend(match["moved"] for match in _PLACEHOLDER.finditer(text))
-        return text
-
-    _with_strings(value, note)
-    return _PREVIOUS in found
-
-
 def _day(match: re.Match[str], days: dict[str, date]) -> date | None:
     """The day that a placeholder names; None for one that is unknown."""
     if match["moved"]:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from maestro.errors import BadInput
-from maestro.schedule.placeholders import expand, mentions_previous
+from maestro.schedule.placeholders import expand
 
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 
@@ -105,11 +105,6 @@ def test_a_date_out_of_the_calendar_is_refused(days: str) -> None:
         with pytest.raises(BadInput, match="years 1 to 9999"):
             expanded(text)
     assert expanded("{{today-730000}}") == "13/07/0027"
-
-
-def test_knows_whether_the_run_before_matters() -> None:
-    assert mentions_previous({"a": [{"b": "since {{ prev_run-1 }}"}]})
-    assert not mentions_previous({"{{prev_run}}": "{{today}} {{prev_run*2}} prev_run"})
 
 
 def test_what_nests_too_deeply_is_refused() -> None:
