@@ -6,6 +6,8 @@ import pytest
 
 from e2e.cluster import Api, Kubectl, automation, eventually
 
+pytestmark = pytest.mark.disruptive
+
 PROCESSES = ("operator", "dispatcher", "api")
 SERVERS = ("postgresql", "rabbitmq")
 
