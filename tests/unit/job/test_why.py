@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,3 +196,8 @@ def test_each_reason_goes_before_those_after_it() -> None:
     for change, code in mended:
         worst |= change
         assert told(**worst).code is code
+
+
+def test_the_guide_lists_every_code() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "rest.md").read_text()
+    assert [code for code in Code if f"`{code}`" not in guide] == []
