@@ -16,6 +16,7 @@ IN_QUEUE = Facts(
     attempt=0,
     attempt_open=False,
     attempt_end=None,
+    attempt_error_class=None,
     waits_for_slot=False,
     publish_due_at=None,
     started_at=None,
@@ -86,6 +87,16 @@ def state(reason: str, message: str = "Because.", ready: int = 0) -> dict[str, A
             {"attempt": 1, "attempt_end": "failed", "publish_due_at": SOON, "waits_for_slot": True},
             Code.BACKING_OFF,
             "Attempt 1 failed; the next one is published at 2026-11-25T08:00:09Z.",
+        ),
+        (
+            {
+                "attempt": 1,
+                "attempt_end": "failed",
+                "attempt_error_class": "PORTAL_DOWN",
+                "publish_due_at": SOON,
+            },
+            Code.BACKING_OFF,
+            "Attempt 1 failed with PORTAL_DOWN; the next one is published at 2026-11-25T08:00:09Z.",
         ),
         (
             {"attempt": 1, "publish_due_at": SOON},  # its time was over
