@@ -9,6 +9,7 @@ import pika
 import pytest
 
 from e2e.cluster import DEFINITIONS, Api, Kubectl, automation, eventually, queue_exists, schedule, wait_reason
+from maestro.imported import ANNOTATION
 
 SUSPEND = {"errorClasses": ["CREDENTIAL_INVALID"], "action": "Suspend"}
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
@@ -204,6 +205,23 @@ def test_deleting_cancels_pending_jobs_and_keeps_their_history(kubectl: Kubectl,
     eventually(
         lambda: ("Warning", "QueueRetained") in events(kubectl, name), "a Warning says the queue stays"
     )
+
+
+def test_an_old_servers_id_is_imported_once(kubectl: Kubectl, api: Api, name: str) -> None:
+    kubectl.apply(automation(f"{name}-0"))
+    kubectl.wait_ready("automation", f"{name}-0")
+    # Far enough from those that tests beside this one are given.
+    number = str(kubectl.get("automation", f"{name}-0")["status"]["id"] + 500)
+    first, second = automation(name), automation(f"{name}-2")
+    for body in (first, second):
+        body["metadata"]["annotations"] = {ANNOTATION: number}
+    kubectl.apply(first)
+    kubectl.wait_ready("automation", name)
+    assert api.get(f"/automations/{number}").json()["resourceName"] == name
+    kubectl.apply(second)
+    assert name in wait_reason(kubectl, "automation", f"{name}-2", "IdTaken")
+    kubectl("annotate", "automation", f"{name}-2", f"{ANNOTATION}-")
+    kubectl.wait_ready("automation", f"{name}-2", 90)
 
 
 def test_a_schedule_may_come_before_its_automation(kubectl: Kubectl, name: str) -> None:
