@@ -62,10 +62,11 @@ unit: venv ## tests without I/O
 	$(VENV)/bin/pytest tests/unit
 
 integration: venv images ## tests against a real PostgreSQL and RabbitMQ
-	$(VENV)/bin/pytest --numprocesses 3 --dist loadfile tests/integration
+	$(VENV)/bin/pytest --numprocesses 4 --dist loadfile tests/integration
 
-e2e: venv install ## tests against Maestro on the cluster
-	$(VENV)/bin/pytest tests/e2e
+e2e: venv install ## tests against Maestro on the cluster; first those that bear each other, then the disruptive ones
+	$(VENV)/bin/pytest --numprocesses 4 --dist loadfile -m "not disruptive" tests/e2e
+	$(VENV)/bin/pytest -m disruptive tests/e2e
 
 bench: bench-service bench-schedules bench-cluster ## all below
 

@@ -66,7 +66,7 @@ _TOO_DEEP = "The JSON is nested too deeply; send flatter values."
 
 def _parse_slowly(body: bytes) -> Any:
     try:
-        value = json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
         return _storable_value(value)
     except UnicodeDecodeError as error:
         raise BadInput(f"The body is not UTF-8 (byte {error.start}); send JSON encoded as UTF-8.") from None
@@ -85,6 +85,13 @@ def _finite(digits: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"the number {digits[:20]} is out of range")
     return number
+
+
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # Python's own bound, since reading ever more of them takes ever longer
+        raise ValueError(f"a number has {len(digits)} digits; 4300 are the most") from None
 
 
 def _storable_value(value: Any) -> Any:

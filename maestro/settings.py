@@ -24,7 +24,8 @@ class Settings(BaseSettings):
 
     database_direct_uri: SecretStr | None = None
     """The database past any pooler that hands a connection to another client after each transaction: on such
-    a one nothing can be heard (LISTEN). Absent: `database_uri` is direct."""
+    a one nothing can be heard (LISTEN), no migration holds its lock, and no statement stays prepared. Absent:
+    `database_uri` is direct."""
 
     database_pool_size: int = 8
     """Connections per process at most. In the api 4 are the hot path's, reads get the rest, at least 2."""
@@ -106,8 +107,13 @@ class Settings(BaseSettings):
 
     @property
     def direct_uri(self) -> str:
-        """The database's address for LISTEN."""
+        """The database's address for LISTEN and for migrations."""
         return (self.database_direct_uri or self.database_uri).get_secret_value()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether `database_uri` leads to such a pooler."""
+        return self.database_direct_uri is not None
 
     @property
     def management_uri(self) -> str:

@@ -121,10 +121,13 @@ def _lifespan(settings: Settings, connect: Connect) -> Callable[[FastAPI], Abstr
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = settings.database_uri.get_secret_value()
         broker = settings.broker_uri.get_secret_value()
+        reads = max(settings.database_pool_size - HOT_CONNECTIONS, 2)
         # Ended in turn from the last: what is still committed is published, what is still confirmed is noted.
         async with (
-            open_pool(database, size=max(settings.database_pool_size - HOT_CONNECTIONS, 2)) as pool,
-            open_pool(database, size=HOT_CONNECTIONS, autocommit=True, by_key=True) as hot_pool,
+            open_pool(database, size=reads, pooled=settings.pooled) as pool,
+            open_pool(
+                database, size=HOT_CONNECTIONS, autocommit=True, by_key=True, pooled=settings.pooled
+            ) as hot_pool,
             Live(pool, settings.direct_uri, stream.log_event, most=settings.log_streams) as live,
             Feed(pool) as feed,
             Publisher(broker, settled=_settler(hot_pool)) as publisher,

@@ -87,6 +87,15 @@ _FORM = [
 ]
 
 
+# Of the custom resource's fields those that would be dropped in silence, as names that nobody knows are.
+_KUBECTLS = {
+    "worker": "set spec.worker with kubectl",
+    "suspend": "call POST /automations/:id/pause, or set spec.suspend with kubectl",
+    "deletionPolicy": "set spec.deletionPolicy with kubectl",
+    "queueArguments": "set spec.queueArguments with kubectl",
+}
+
+
 class _AutomationFields(body.Input):
     priority: Annotated[int, Field(ge=0, le=9), body.WHOLE] | None = Field(
         None,
@@ -109,9 +118,10 @@ class _AutomationFields(body.Input):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_worker(cls, value: Object) -> Object:
-        if "worker" in value:
-            raise ValueError("worker can't be set over REST; set spec.worker with kubectl")
+    def _none_of_kubectls(cls, value: Object) -> Object:
+        for name, instead in _KUBECTLS.items():
+            if name in value:
+                raise ValueError(f"{name} can't be set over REST; {instead}")
         return value
 
     @field_validator("name", check_fields=False)
@@ -460,6 +470,8 @@ async def execute_batch(id: Id, request: Request, jobs: Jobs, caller: Caller) ->
 
     A refused field's name begins with the place of its parameters in the array, from 0.
     """
+    if "idempotency-key" in request.headers:
+        raise BadInput("execute/batch knows no Idempotency-Key; leave it out, or send each job to execute.")
     given = _each_parameters(jsontext.parse(await body.raw(request)))
     return Json([job_json(job) for job in await jobs.execute_batch(id, given, caller)], 202)
 

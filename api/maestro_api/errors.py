@@ -185,6 +185,8 @@ def _said(part: Any) -> str:
             return "is required"
         case "value_error":
             return str(part["ctx"]["error"])
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be a JSON object"
         case _:
             message = str(part["msg"])
             return message[:1].lower() + message[1:]

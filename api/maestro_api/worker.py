@@ -68,7 +68,7 @@ class FinishIn(body.Input):
         }
     )
 
-    status: Literal[Status.COMPLETED, Status.COMPLETED_NO_INVOICES, Status.FAILED, Status.CANCELED] = Field(
+    status: Literal["completed", "completed_no_invoices", "failed", "canceled"] = Field(
         description="A failed job is tried again where its automation's retry policy says so."
     )
     result: Any = Field(
@@ -259,7 +259,7 @@ async def logs(id: UUID, request: Request, workers: Workers, token: AttemptToken
 async def finish(id: UUID, end: End, workers: Workers, token: AttemptToken = None) -> Json:  # noqa: A002
     """Ends the job. The same content again changes nothing; other content gives 409."""
     result = None if end.result is None else jsontext.dump(end.result)
-    status = await workers.finish(Finish(id, end.status, result, token))
+    status = await workers.finish(Finish(id, Status(end.status), result, token))
     return Json({"message": "job finished", "job_id": id, "status": status})
 
 

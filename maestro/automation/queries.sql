@@ -92,6 +92,21 @@ INSERT INTO automations AS known (namespace, name, display_name, queue)
 VALUES (%(namespace)s, %(name)s, %(display_name)s, '')
 RETURNING id;
 
+-- name: pass_id
+-- Let new ids begin after this one. Counted up to it, not set: a set could go back behind what others count meanwhile.
+SELECT max(nextval('automations_id_seq'))
+FROM generate_series((SELECT last_value FROM automations_id_seq), %(id)s);
+
+-- name: import
+-- As `reserve`, under an id from elsewhere.
+INSERT INTO automations (id, namespace, name, display_name, queue)
+VALUES (%(id)s, %(namespace)s, %(name)s, %(display_name)s, '')
+ON CONFLICT ON CONSTRAINT automations_name_key DO NOTHING;
+
+-- name: id_holder
+-- Whose id it is, in use or not.
+SELECT namespace, name FROM automations WHERE id = %(id)s;
+
 -- name: unreserve
 -- Give up a reservation whose resource could not be created.
 DELETE FROM automations WHERE id = %(id)s AND uid IS NULL;

@@ -22,6 +22,7 @@ from maestro.automation.model import (
 from maestro.broker.queues import refuse_unusable
 from maestro.db import Connection, Statements
 from maestro.errors import NameTaken, NotFound, SpecRefused
+from maestro.imported import imported_id, refuse_other, taken
 
 _sql = Statements(__package__)
 _FIELDS = [field.name for field in fields(Automation)]
@@ -61,10 +62,13 @@ async def register(
 
     Raises NameTaken naming the displayName's holder, SpecRefused with the reason QueueNameTaken (the queue
     belongs to another namespace), QueueRefused (nobody can have it), WorkerOnSharedQueue (its worker would
-    take other automations' jobs) or UnstorableSpec. What was registered before stays as it was then.
+    take other automations' jobs), UnstorableSpec, or one of an imported id: InvalidId, IdTaken, IdMismatch.
+    What was registered before stays as it was then.
     """
-    definition = definition_of(resource)
+    definition, imported = definition_of(resource), imported_id(resource)
     known = await by_name(conn, definition.namespace, definition.name)
+    if known:
+        refuse_other("Automation", known.id, imported)
     queue = _queue_of(known, definition)
     # Also for what an earlier version of Maestro took up.
     refuse_unusable(queue, arguments_in_force(definition.queue_arguments))
@@ -76,10 +80,14 @@ async def register(
             if known and known.uid not in (None, definition.uid):
                 # The end of an earlier object of this name: its jobs were not meant for this one.
                 await retire(conn, known.namespace, known.name, uid=known.uid)
+            if imported and not known:
+                await _import(conn, definition, imported)
             registered = await _upsert(conn, definition, queue, shared=queue in shared_queues)
             if registered is None:
                 await _refuse_claimed(conn, queue, definition.namespace)
-    except UniqueViolation:
+    except UniqueViolation as error:
+        if imported and error.diag.constraint_name == "automations_pkey":
+            raise await _id_taken(conn, imported) from None
         raise await _name_taken(conn, definition.namespace, definition.display_name) from None
     except DataError as error:
         raise SpecRefused(
@@ -99,6 +107,8 @@ async def register_new(
     definition = definition_of(resource)
     queue = effective_queue(definition)
     try:
+        if imported_id(resource):
+            return None
         refuse_unusable(queue, arguments_in_force(definition.queue_arguments))
         _refuse_shared_worker(definition, queue, shared_queues)
         row = await _upsert(conn, definition, queue, shared=queue in shared_queues, only_new=True)
@@ -292,6 +302,20 @@ async def _upsert(
     async with conn.cursor(row_factory=_automations) as cursor:
         await cursor.execute(_sql["register"], values)
         return await cursor.fetchone()
+
+
+async def _import(conn: Connection, definition: Definition, automation_id: int) -> None:
+    """Begin the row under an id of an old server's."""
+    await conn.execute(_sql["pass_id"], {"id": automation_id})
+    names = {"namespace": definition.namespace, "name": definition.name}
+    await conn.execute(_sql["import"], names | {"id": automation_id, "display_name": definition.display_name})
+
+
+async def _id_taken(conn: Connection, automation_id: int) -> SpecRefused:
+    row = await (await conn.execute(_sql["id_holder"], {"id": automation_id})).fetchone()
+    return taken(
+        automation_id, f"the Automation {row['name']} in {row['namespace']}" if row else "another one"
+    )
 
 
 async def _registered(conn: Connection, definition: Definition) -> Automation:

@@ -42,6 +42,9 @@ GATHER_SECONDS = 0.05
 """Confirms that come within that time are handed over together. A job that is started meanwhile owes nothing
 any more: where workers are idle, nothing is left to note."""
 
+SETTLED_AT_ONCE = 1_000
+"""Messages handed over together at most: while they are noted, the starts of their jobs wait."""
+
 CLOSE_SECONDS = 3.0
 """How long a clean close waits for the confirms in flight."""
 
@@ -315,9 +318,11 @@ class Publisher:
             self._handover = self._loop.create_task(self._hand_over_all())
 
     async def _hand_over_all(self) -> None:
-        """One call at a time, for all that was confirmed meanwhile."""
+        """One call at a time, for what was confirmed meanwhile."""
+        batch: list[Message] = []
         while True:
-            await asyncio.sleep(0 if self._stopping.is_set() else GATHER_SECONDS)
+            hurry = self._stopping.is_set() or len(batch) == SETTLED_AT_ONCE
+            await asyncio.sleep(0 if hurry else GATHER_SECONDS)
             if not (batch := self._take_confirmed()):
                 return
             try:
@@ -330,7 +335,8 @@ class Publisher:
 
     def _take_confirmed(self) -> list[Message]:
         with self._lock:
-            batch, self._confirmed = self._confirmed, []
+            batch = self._confirmed[:SETTLED_AT_ONCE]
+            del self._confirmed[:SETTLED_AT_ONCE]
         return batch
 
 

@@ -46,7 +46,7 @@ def _yoyo_uri(uri: str) -> str:
 def main() -> None:
     """Wait for PostgreSQL as long as it takes, saying so, then migrate: each process's init container."""
     logging.basicConfig(level=settings().log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    uri = settings().database_uri.get_secret_value()
+    uri = settings().direct_uri  # the lock is a session's
     while True:
         try:
             applied = migrate(uri)

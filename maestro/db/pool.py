@@ -42,15 +42,25 @@ def translate_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_pool(
-    uri: str, *, size: int = 8, wait: float = 5.0, autocommit: bool = False, by_key: bool = False
+async def open_pool(  # noqa: PLR0913  # named, each with a default
+    uri: str,
+    *,
+    size: int = 8,
+    wait: float = 5.0,
+    autocommit: bool = False,
+    by_key: bool = False,
+    pooled: bool = False,
 ) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections; whoever waits longer than `wait` seconds gets `PoolTimeout`.
 
     Opening does not wait for the server: a process starts while PostgreSQL is away and goes on when it comes.
     With `autocommit` each statement commits by itself; `transaction()` holds together what belongs together.
-    `by_key` is for statements that find their rows by key alone.
+    `by_key` is for statements that find their rows by key alone. `pooled`: behind a pooler that
+    hands each transaction to another session, where nothing can be set or stay prepared.
     """
+    kwargs = _connection_options(_BY_KEY if by_key else "") | {"autocommit": autocommit}
+    if pooled:
+        kwargs |= {"options": "", "prepare_threshold": None}
     pool: Pool = AsyncConnectionPool(
         uri,
         min_size=1,
@@ -63,7 +73,7 @@ async def open_pool(
         open=False,
         # A connection that died in the pool (a restarted server) is replaced, not handed out.
         check=_check,
-        kwargs=_connection_options(_BY_KEY if by_key else "") | {"autocommit": autocommit},
+        kwargs=kwargs,
         name="maestro",
     )
     await pool.open()

@@ -35,7 +35,8 @@ async def _serve(chosen: Settings) -> None:
 
 async def run(chosen: Settings, stop: asyncio.Event) -> None:
     """Do every duty until `stop` is set, then end within seconds."""
-    async with open_pool(chosen.database_uri.get_secret_value(), size=chosen.database_pool_size) as pool:
+    uri, size = chosen.database_uri.get_secret_value(), chosen.database_pool_size
+    async with open_pool(uri, size=size, pooled=chosen.pooled) as pool:
         kept = Retention(chosen.jobs_retention_days, chosen.logs_retention_days)
         dispatcher = Dispatcher(pool, chosen.broker_uri.get_secret_value(), kept)
         registry = metrics.Registry(metrics.DISPATCHER, partial(note_pools, pool), dispatcher.publisher.note)

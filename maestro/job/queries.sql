@@ -79,7 +79,8 @@ FROM claimed j JOIN automations a ON a.id = j.automation_id
 ORDER BY j.id
 
 -- name: settle
--- The broker has these messages: clears each debt whose value is still the published one.
+-- The broker has these messages: clears each debt whose value is still the published one. Compared by a hashed
+-- subplan (IS TRUE keeps it one): joined, the planner takes both lists for short ones and compares each with each.
 WITH published AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(due_at)s::timestamptz[]) AS published (id, due_at)
 ), locked AS (
@@ -87,8 +88,9 @@ WITH published AS (
     SELECT id, status, publish_due_at FROM jobs WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE jobs SET publish_due_at = NULL, settled_at = now()
-FROM locked JOIN published ON published.id = locked.id
-WHERE jobs.id = locked.id AND locked.publish_due_at = published.due_at AND locked.status = 'pending'
+FROM locked
+WHERE jobs.id = locked.id AND locked.status = 'pending'
+  AND ((locked.id, locked.publish_due_at) IN (SELECT id, due_at FROM published)) IS TRUE
 
 -- name: automations_in_wait
 -- Automations with jobs that wait for a slot.

@@ -65,6 +65,8 @@ class Facts:
     attempt: int
     attempt_open: bool
     attempt_end: str | None
+    attempt_error_class: str | None
+    """As the last attempt itself reported it."""
     waits_for_slot: bool
     publish_due_at: datetime | None
     started_at: datetime | None
@@ -136,7 +138,8 @@ def _backing_off(facts: Facts) -> Why | None:
     # A rescued attempt is still open, and a job handed back is published again at once.
     if facts.attempt_open or facts.attempt_end == "released":
         return None
-    sentence = f"Attempt {facts.attempt} failed; the next one is published at {_instant(due)}."
+    cause = f" with {facts.attempt_error_class}" if facts.attempt_error_class else ""
+    sentence = f"Attempt {facts.attempt} failed{cause}; the next one is published at {_instant(due)}."
     return Why(Code.BACKING_OFF, sentence)
 
 

@@ -1,8 +1,9 @@
 -- name: facts
 -- What tells why a job waits: its own row, its automation's worker, what was seen of its queue, and who is ahead. The
 -- line is counted up to a bound, for it may be long; jobs of all automations that share the queue stand in it.
-SELECT j.status, j.attempt, j.attempt_open, j.attempt_end ->> 'status' AS attempt_end, j.waits_for_slot,
-       j.publish_due_at, j.started_at, j.completed_at, j.cancellation_requested_at, j.error_class, j.automation_id,
+SELECT j.status, j.attempt, j.attempt_open, j.attempt_end ->> 'status' AS attempt_end,
+       j.attempt_end -> 'result' ->> 'error_class' AS attempt_error_class, j.waits_for_slot, j.publish_due_at,
+       j.started_at, j.completed_at, j.cancellation_requested_at, j.error_class, j.automation_id,
        a.queue, a.managed, a.worker_state, a.max_concurrency, q.consumers, q.seen_at, now() AS now,
        CASE WHEN j.waits_for_slot THEN (
            SELECT count(*) FROM jobs

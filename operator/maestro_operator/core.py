@@ -107,7 +107,9 @@ async def opened(settings: Settings, kube: Kube) -> AsyncIterator[Operator]:
     """An operator with its connections; none of them waits for its server to be there."""
     database_uri = settings.database_uri.get_secret_value()
     with Topology(settings.broker_uri.get_secret_value()) as topology:
-        async with open_pool(database_uri, size=settings.database_pool_size, autocommit=True) as pool:
+        async with open_pool(
+            database_uri, size=settings.database_pool_size, autocommit=True, pooled=settings.pooled
+        ) as pool:
             management = Management(settings.management_uri, settings.vhost)
 
             async def sync(key: Key) -> None:

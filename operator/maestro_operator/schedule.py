@@ -104,10 +104,8 @@ async def _refuse_idle(connection: Connection, row: Schedule) -> None:
     if row.calendar_name is not None:
         await _refuse_lost_calendar(connection, row, row.calendar_name)
     automation = await automations.get(connection, row.automation_id)
-    if automation.parameter_schema:
-        _refuse_parameters(
-            row, automation, await store.timing(connection, row), await store.current_time(connection)
-        )
+    timing, now = await store.timing(connection, row), await store.current_time(connection)
+    _refuse_parameters(row, automation, _parameters_of_next_run(row, timing, now))
 
 
 async def _refuse_lost_calendar(connection: Connection, row: Schedule, name: str) -> None:
@@ -118,11 +116,10 @@ async def _refuse_lost_calendar(connection: Connection, row: Schedule, name: str
         raise SpecRefused(refusal.reason, message) from refusal
 
 
-def _refuse_parameters(row: Schedule, automation: Automation, timing: Timing, now: datetime) -> None:
+def _refuse_parameters(row: Schedule, automation: Automation, parameters: dict[str, Any]) -> None:
     try:
-        parameters = _parameters_of_next_run(row, timing, now)
         resolve(automation.parameter_schema, automation.default_params, parameters)
-    except (ParametersRefused, BadInput) as refused:
+    except ParametersRefused as refused:
         message = (
             f"The parameter schema of the Automation {row.automation_name} refuses spec.parameters "
             f"({refused}); mend them. Until then it runs nothing."
@@ -133,4 +130,8 @@ def _refuse_parameters(row: Schedule, automation: Automation, timing: Timing, no
 def _parameters_of_next_run(row: Schedule, timing: Timing, now: datetime) -> dict[str, Any]:
     """With their date placeholders filled in; those of now where no run is left."""
     run = next(runs_after(timing, now), None)
-    return parameters_at(timing, run.nominal if run else now, row.parameters)
+    try:
+        return parameters_at(timing, run.nominal if run else now, row.parameters)
+    except BadInput as error:
+        message = f"spec.parameters: {error} Until then it runs nothing."
+        raise SpecRefused("ParametersRefused", message) from error

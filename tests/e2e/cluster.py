@@ -102,6 +102,18 @@ def eventually(probe: Callable[[], T | None], what: str, seconds: float = 60, ev
         time.sleep(every)
 
 
+def wait_reason(
+    kubectl: Kubectl, kind: str, name: str, reason: str, condition: str = "Ready", *, seconds: float = 60
+) -> str:
+    """The condition's message once it has that reason."""
+    found = eventually(
+        lambda: (c := kubectl.condition(kind, name, condition)).get("reason") == reason and c,
+        f"{kind} {name} says {reason}",
+        seconds,
+    )
+    return str(found["message"])
+
+
 def queue_exists(broker: pika.BlockingConnection, queue: str) -> bool:
     channel = broker.channel()
     try:

@@ -11,6 +11,22 @@ import pytest
 from e2e.cluster import DEFINITIONS, RELEASE, Api, Kubectl, empty, secret
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Whatever a killed run left in the tests' namespace goes first."""
+    _empty_once(session)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """This run's things go at its end."""
+    _empty_once(session)
+
+
+def _empty_once(session: pytest.Session) -> None:
+    # Test processes side by side share the namespace: the one that started them empties it.
+    if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+        empty(Kubectl())
+
+
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
     return Kubectl()
@@ -40,14 +56,6 @@ def broker() -> Iterator[pika.BlockingConnection]:
     url = f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{address}?heartbeat=0"
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         yield connection
-
-
-@pytest.fixture(scope="session", autouse=True)
-def empty_namespace(kubectl: Kubectl) -> Iterator[None]:
-    """Whatever a killed run left in the tests' namespace goes first, and this run's things go at its end."""
-    empty(kubectl)
-    yield
-    empty(kubectl)
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,10 @@ from typing import Any
 import pika
 import pytest
 
-from e2e.cluster import DEFINITIONS, Api, Kubectl, automation, eventually, queue_exists, schedule, scripted
+from e2e.cluster import DEFINITIONS, Api, Kubectl, automation, eventually, queue_exists, schedule, wait_reason
+from maestro.imported import ANNOTATION
 
-IDLE = """
-def run(parameters, context):
-    return {}
-"""
 SUSPEND = {"errorClasses": ["CREDENTIAL_INVALID"], "action": "Suspend"}
-NO_SECRET = {"secretKeyRef": {"name": "no-such", "key": "k"}}
 SAMPLES = Path(__file__).parents[2] / "manifests" / "samples"
 
 
@@ -24,18 +20,6 @@ def refusal(kubectl: Kubectl, body: dict[str, Any], *arguments: str) -> str:
     done = kubectl.run("apply", "-f", "-", *arguments, stdin=json.dumps(body))
     assert done.returncode != 0, "this should have been refused"
     return done.stderr
-
-
-def wait_reason(
-    kubectl: Kubectl, kind: str, name: str, reason: str, condition: str = "Ready", *, seconds: float = 60
-) -> str:
-    """The condition's message once it has that reason."""
-    found = eventually(
-        lambda: (c := kubectl.condition(kind, name, condition)).get("reason") == reason and c,
-        f"{kind} {name} says {reason}",
-        seconds,
-    )
-    return str(found["message"])
 
 
 def events(kubectl: Kubectl, name: str) -> set[tuple[str, str]]:
@@ -209,54 +193,6 @@ def test_a_taken_display_name_is_told_and_recovers(kubectl: Kubectl, name: str) 
     eventually(lambda: ("Normal", "Registered") in events(kubectl, loser), "an event says it is over")
 
 
-def test_a_worker_runs_restricted_and_goes_with_its_spec(kubectl: Kubectl, name: str) -> None:
-    kubectl.apply(scripted(name, IDLE, queueName=name))
-    kubectl("wait", f"automation/{name}", "--for=condition=WorkersAvailable", "--timeout=90s")
-    [pod] = kubectl.list("pods", "-l", f"rps-maestro.io/automation={name}")
-    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
-    assert pod["spec"]["automountServiceAccountToken"] is False
-    assert pod["spec"]["terminationGracePeriodSeconds"] == 14400
-    assert kubectl.get("automation", name)["status"]["worker"] == {"replicas": 1, "readyReplicas": 1}
-    kubectl.apply(automation(name, queueName=name))
-    for kind in ("deployment", "secret", "configmap", "serviceaccount"):
-        eventually(
-            lambda kind=kind: kubectl.run("get", kind, f"{name}-worker").returncode != 0,  # type: ignore[misc]
-            f"the {kind} goes",
-        )
-
-
-@pytest.mark.parametrize(
-    ("worker", "reason", "words"),
-    [
-        ({"script": IDLE, "nodeSelector": {"no": "such-node"}}, "WorkerUnschedulable", "node"),
-        ({"image": "registry.invalid/nothing:1"}, "ImagePullFailed", "registry.invalid/nothing:1"),
-        ({"script": IDLE, "env": [{"name": "A", "valueFrom": NO_SECRET}]}, "ContainerRefused", "no-such"),
-        ({"command": ["false"]}, "CrashLooping", "kubectl logs --previous"),
-    ],
-)
-def test_a_worker_that_never_comes_up_says_why(
-    kubectl: Kubectl, name: str, worker: dict[str, Any], reason: str, words: str
-) -> None:
-    kubectl.apply(automation(name, worker=worker))
-    assert words in wait_reason(kubectl, "automation", name, reason, "WorkersAvailable", seconds=120)
-    assert kubectl.condition("automation", name, "WorkersAvailable")["status"] == "False"
-
-
-def test_a_new_script_rolls_the_pods_and_the_secret_stays(kubectl: Kubectl, name: str) -> None:
-    kubectl.apply(scripted(name, IDLE))
-    kubectl.wait_ready("automation", name)
-    secret = kubectl.get("secret", f"{name}-worker")["data"]
-    before = kubectl.get("deployment", f"{name}-worker")["spec"]["template"]["metadata"]["annotations"]
-    kubectl.apply(scripted(name, IDLE + "# edited\n"))
-
-    def rolled() -> bool:
-        template = kubectl.get("deployment", f"{name}-worker")["spec"]["template"]
-        return bool(template["metadata"]["annotations"] != before)
-
-    eventually(rolled, "the pods' template changes")
-    assert kubectl.get("secret", f"{name}-worker")["data"] == secret
-
-
 def test_deleting_cancels_pending_jobs_and_keeps_their_history(kubectl: Kubectl, api: Api, name: str) -> None:
     kubectl.apply(automation(name, queueName=name))
     kubectl.wait_ready("automation", name)
@@ -271,21 +207,21 @@ def test_deleting_cancels_pending_jobs_and_keeps_their_history(kubectl: Kubectl,
     )
 
 
-def test_a_deletion_while_the_operator_is_down_is_found(
-    kubectl: Kubectl, release: Kubectl, api: Api, broker: pika.BlockingConnection, name: str
-) -> None:
-    kubectl.apply(automation(name, queueName=name, deletionPolicy="Delete"))
+def test_an_old_servers_id_is_imported_once(kubectl: Kubectl, api: Api, name: str) -> None:
+    kubectl.apply(automation(f"{name}-0"))
+    kubectl.wait_ready("automation", f"{name}-0")
+    # Far enough from those that tests beside this one are given.
+    number = str(kubectl.get("automation", f"{name}-0")["status"]["id"] + 500)
+    first, second = automation(name), automation(f"{name}-2")
+    for body in (first, second):
+        body["metadata"]["annotations"] = {ANNOTATION: number}
+    kubectl.apply(first)
     kubectl.wait_ready("automation", name)
-    automation_id = kubectl.get("automation", name)["status"]["id"]
-    release("scale", "deployment/maestro-operator", "--replicas=0")
-    try:
-        release("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=operator", "--timeout=60s")
-        kubectl("delete", "automation", name, "--timeout=30s")
-    finally:
-        release("scale", "deployment/maestro-operator", "--replicas=1")
-    release("rollout", "status", "deployment/maestro-operator", "--timeout=120s")
-    eventually(lambda: api.get(f"/automations/{automation_id}").status_code == 404, "its row retires", 120)
-    eventually(lambda: not queue_exists(broker, name), "its queue goes")
+    assert api.get(f"/automations/{number}").json()["resourceName"] == name
+    kubectl.apply(second)
+    assert name in wait_reason(kubectl, "automation", f"{name}-2", "IdTaken")
+    kubectl("annotate", "automation", f"{name}-2", f"{ANNOTATION}-")
+    kubectl.wait_ready("automation", f"{name}-2", 90)
 
 
 def test_a_schedule_may_come_before_its_automation(kubectl: Kubectl, name: str) -> None:

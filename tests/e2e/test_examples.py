@@ -44,7 +44,7 @@ def test_02_runs_the_first_example_each_minute(api: Api, applied: Any, nfe_summa
 
     def scheduled() -> dict[str, Any] | None:
         jobs = api.get(f"/jobs?automation_id={automation}").json()["items"]
-        return next((job for job in jobs if job["id"] not in before), None)
+        return next((job for job in jobs if job["id"] not in before and job["scheduleId"]), None)
 
     job = api.wait_ended(eventually(scheduled, "a minute passes and a job comes", 75)["id"])
     assert job["status"] == "completed"

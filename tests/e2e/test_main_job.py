@@ -70,6 +70,7 @@ def test_the_example_reads_the_sample_invoices(api: Api, nfe_summary: int) -> No
     assert {each["file"] for each in job["result"]["not_counted"]} >= LEFT_OUT
 
 
+@pytest.mark.disruptive
 @pytest.mark.parametrize("component", ["operator", "dispatcher", "api", "postgresql", "rabbitmq"])
 def test_any_one_pod_deleted_comes_back_and_a_job_passes(
     component: str, kubectl: Kubectl, release: Kubectl, api: Api, name: str

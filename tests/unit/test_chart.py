@@ -241,6 +241,21 @@ def test_external_servers_take_the_place_of_the_bundled_ones() -> None:
     assert bootstrap_environment(manifests)["MAESTRO_BOOTSTRAP_SECRETS"] == "auth"
 
 
+def test_every_process_knows_the_way_past_a_pooler() -> None:
+    direct = {"name": "db", "key": "direct"}
+    manifests = render(database={"existingSecret": "db", "directUriKey": "direct"})
+    for component in ("operator", "api", "dispatcher"):
+        pod = find(manifests, "Deployment", f"maestro-{component}")["spec"]["template"]["spec"]
+        for each in (pod["initContainers"][0], process(manifests, component)):
+            assert environment(each)["MAESTRO_DATABASE_DIRECT_URI"] == direct
+    assert "MAESTRO_DATABASE_DIRECT_URI" not in environment(process(render(), "api"))
+
+
+def test_live_logs_are_bounded() -> None:
+    assert environment(process(render(), "api"))["MAESTRO_LOG_STREAMS"] == "2000"
+    assert environment(process(render(api={"logStreams": 50}), "api"))["MAESTRO_LOG_STREAMS"] == "50"
+
+
 def bootstrap_environment(manifests: list[Manifest]) -> dict[str, Any]:
     job = next(each for each in manifests if each["kind"] == "Job")
     return environment(job["spec"]["template"]["spec"]["containers"][0])

@@ -45,6 +45,7 @@ def test_what_cannot_be_kept_stays_visible() -> None:
         (b"NaN", "NaN is not a JSON value"),
         (b"[1e999]", "out of range"),
         (b"[-1e999]", "out of range"),
+        (b"[" + b"9" * 4301 + b"]", "a number has 4301 digits; 4300 are the most"),
         (b"1" * 5000, "not valid JSON"),
         (b'"\xff"', "not UTF-8"),
         (b"[" * 100_000, "too deeply"),

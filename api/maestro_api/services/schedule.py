@@ -11,7 +11,7 @@ from typing import Any
 from maestro.automation import store as automations
 from maestro.automation.model import Automation
 from maestro.calendar.model import Calendar
-from maestro.db import Pool
+from maestro.db import Pool, autocommit
 from maestro.errors import BadInput, MaestroError, SpecRefused
 from maestro.kube.client import Resource
 from maestro.kube.kinds import SCHEDULE
@@ -21,7 +21,7 @@ from maestro.schedule.occurrences import Occurrence
 from maestro.schedule.timing import OnHoliday, Timing, runs_after
 from maestro.schedule.upcoming import Upcoming, upcoming
 from maestro.settings import Settings
-from maestro_api.database import reading, transaction
+from maestro_api.database import transaction
 from maestro_api.definitions import Definitions, name_for
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Schedules:
     async def occurrences(self, schedule_id: int, *, limit: int, after: str | None) -> Page:
         """What became of its instants. Raises NotFound, BadInput when `after` is no cursor."""
         before = None if after is None else _instant_of(after)
-        async with reading(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             await store.get(conn, schedule_id)
             found = await occurrences.list_of(conn, schedule_id, limit=limit + 1, before=before)
         more = len(found) > limit
@@ -118,7 +118,7 @@ class Schedules:
 
     async def upcoming(self, schedule_id: int, count: int) -> Sequence[Upcoming]:
         """Its next instants, of whatever fate; none while it is suspended. Raises NotFound."""
-        async with reading(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             schedule = await store.get(conn, schedule_id)
             timing = await store.timing(conn, schedule)
             now = await store.current_time(conn)
@@ -139,7 +139,7 @@ class Schedules:
             spec.get("startTime"),
             spec.get("endTime"),
         )
-        async with reading(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             now = await store.current_time(conn)
         return await asyncio.to_thread(_next_runs, timing, now)
 
@@ -147,7 +147,7 @@ class Schedules:
         """The calendar of that name. Raises BadInput saying how to get it there."""
         if name is None:
             return None
-        async with reading(self._pool) as conn:
+        async with autocommit(self._pool) as conn:
             try:
                 return await store.calendar(conn, namespace, name)
             except SpecRefused as refused:

@@ -152,6 +152,9 @@ topologySpreadConstraints:
 {{- define "maestro.databaseEnv" -}}
 {{- $own := not .Values.database.existingSecret -}}
 {{ include "maestro.envFromSecret" (dict "name" "MAESTRO_DATABASE_URI" "secret" (include "maestro.databaseSecret" .) "key" (ternary "uri" .Values.database.uriKey $own)) }}
+{{- with and (not $own) .Values.database.directUriKey }}
+{{ include "maestro.envFromSecret" (dict "name" "MAESTRO_DATABASE_DIRECT_URI" "secret" (include "maestro.databaseSecret" $) "key" .) }}
+{{- end }}
 - name: MAESTRO_LOG_LEVEL
   value: {{ .Values.logLevel | quote }}
 {{- end -}}

@@ -277,9 +277,12 @@ def _published_after(service: Service) -> float:
     """Seconds from now until the broker has all jobs, so that what comes next is measured alone."""
     began = time.monotonic()
     with psycopg.connect(service.database_uri, autocommit=True) as connection:
-        while _count(connection, "owed"):
+        while owed := _count(connection, "owed"):
             if time.monotonic() > began + _PUBLISHED_SECONDS:
-                raise ScenarioFailed(f"not all jobs were published within {_PUBLISHED_SECONDS} s")
+                due = _count(connection, "due")
+                raise ScenarioFailed(
+                    f"{owed} jobs were not published within {_PUBLISHED_SECONDS} s, {due} of them due"
+                )
             time.sleep(0.02)
     return time.monotonic() - began
 

@@ -54,6 +54,10 @@ ORDER BY n
 -- How many jobs the broker has not confirmed yet.
 SELECT count(*) FROM jobs WHERE publish_due_at IS NOT NULL
 
+-- name: due
+-- How many of those the dispatcher ought to publish by now.
+SELECT count(*) FROM jobs WHERE publish_due_at <= now()
+
 -- name: completed
 -- How many jobs of an automation a worker has done.
 SELECT count(*) FROM jobs WHERE automation_id = %(automation_id)s AND status = 'completed'

@@ -370,6 +370,9 @@ def test_a_resource_that_is_gone_is_deleted_all_the_same(service: Service) -> No
         ),
         ({"name": "n", "scriptPath": "x", "defaultParams": []}, "defaultParams: "),
         ({"name": "n", "scriptPath": "x", "worker": {}}, "kubectl"),
+        ({"name": "n", "scriptPath": "x", "suspend": True}, "/pause"),
+        ({"name": "n", "scriptPath": "x", "deletionPolicy": "Delete"}, "kubectl"),
+        ({"name": "n", "scriptPath": "x", "queueArguments": {}}, "kubectl"),
         ([], "must be a JSON object"),
     ],
 )

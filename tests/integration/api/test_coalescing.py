@@ -176,6 +176,8 @@ def test_a_batch_is_accepted_whole_in_one_commit_or_not_at_all(
     made = service.automation(queueName="batch", parameterSchema=schema)
     eventually(lambda: service.session.get(f"{service.root}/readyz").json()["broker"] == "ok")
     path = f"/automations/{made['id']}/execute/batch"
+    keyed = service.post(path, [{}], headers={"Idempotency-Key": "k"})
+    assert (keyed.status_code, "Idempotency-Key" in keyed.json()["error"]) == (400, True)
     refused = service.post(path, [{"n": 0}, {}, {"n": "2"}, {"n": 3}])
     assert refused.status_code == 422
     assert refused.json()["fields"] == [

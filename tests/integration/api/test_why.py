@@ -105,7 +105,7 @@ def test_a_failed_attempt_backs_off_and_one_handed_back_does_not(
     connected.worker("POST", f"/{failed}/finish", {"status": "failed", "result": result}, "t")
     connected.worker("POST", f"/{released}/release", token="u")
     code, sentence = why(connected, failed)
-    assert (code, sentence[:38]) == ("BACKING_OFF", "Attempt 1 failed; the next one is publ")
+    assert (code, sentence[:36]) == ("BACKING_OFF", "Attempt 1 failed with PORTAL_DOWN; t")
     assert why(connected, released)[0] in ("PUBLISHING", "IN_LINE")
 
 

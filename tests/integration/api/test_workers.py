@@ -320,9 +320,9 @@ def test_a_path_that_does_not_exist_says_nothing_of_the_job(service: Service) ->
         ("log", "text", "object"),
         ("logs", [{"level": "INFO", "message": "m"}] * 1001, "1000"),
         ("logs", [{"level": "INFO", "message": "m"}, {"level": "x", "message": "m"}], "1.level: "),
-        ("logs", ["text"], "0: "),
+        ("logs", ["text"], "0: must be a JSON object"),
         ("finish", {"status": "running"}, "status: "),
-        ("finish", {"status": "done"}, "status: "),
+        ("finish", {"status": "done"}, "status: input should be 'completed', 'completed_no_invoices', "),
         ("finish", {}, "status: is required"),
     ],
 )

@@ -10,6 +10,7 @@ from maestro.automation import store
 from maestro.automation.model import RETRY_POLICY, RETRY_RULE, Automation
 from maestro.db import Connection, open_pool
 from maestro.errors import NameTaken, NotFound, SpecRefused
+from maestro.imported import ANNOTATION
 
 SHARED = ["automation_jobs"]
 
@@ -283,3 +284,50 @@ async def test_run_facts_count_jobs(conn: Connection, database: psycopg.Connecti
         )
     [facts] = await store.run_facts(conn)
     assert (facts.name, facts.pending, facts.running, facts.last_status) == ("a", 1, 0, "failed")
+
+
+def imported(name: str, number: object, **given: Any) -> dict[str, Any]:
+    body = resource(name, **given)
+    body["metadata"]["annotations"] = {ANNOTATION: str(number)}
+    return body
+
+
+async def test_an_old_servers_id_is_imported_and_counted_on_from(conn: Connection) -> None:
+    first = await register(conn, resource("a"))
+    moved = await register(conn, imported("b", 40))
+    assert (first.id, moved.id) == (1, 40)
+    assert (await register(conn, imported("b", 40, generation=2, description="edited"))).id == 40
+    # A lower one that is free is imported as well, and nobody is given it a second time.
+    assert (await register(conn, imported("c", 7))).id == 7
+    others = [(await register(conn, resource(f"new-{number}", uid=f"n{number}"))).id for number in range(3)]
+    assert len({1, 40, 7, *others}) == 6
+    assert min(others) > 40
+
+
+async def test_an_imported_id_outlives_its_object(conn: Connection) -> None:
+    await register(conn, imported("a", 9))
+    await store.retire(conn, "bots", "a", uid="u1")
+    assert (await register(conn, imported("a", 9, uid="u2"))).id == 9
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.0", "a", "", "1000001", "99999999999999999999"])
+async def test_what_is_no_id_is_refused(conn: Connection, number: str) -> None:
+    with pytest.raises(SpecRefused, match="from 1 to 1,000,000") as refused:
+        await register(conn, imported("a", number))
+    assert refused.value.reason == "InvalidId"
+
+
+async def test_another_ones_id_is_refused_and_so_is_a_second_one(conn: Connection) -> None:
+    await register(conn, resource("a"))
+    with pytest.raises(SpecRefused, match="the Automation a in bots") as refused:
+        await register(conn, imported("b", 1, uid="u2"))
+    assert refused.value.reason == "IdTaken"
+    assert await store.by_name(conn, "bots", "b") is None
+    with pytest.raises(SpecRefused, match="has the id 1 for good") as refused:
+        await register(conn, imported("a", 5, generation=2))
+    assert refused.value.reason == "IdMismatch"
+
+
+async def test_an_import_takes_no_short_way(autocommitting: Connection) -> None:
+    assert await register_new(autocommitting, imported("a", 12)) is None
+    assert (await register(autocommitting, imported("a", 12))).id == 12

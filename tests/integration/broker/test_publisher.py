@@ -142,6 +142,23 @@ async def test_confirms_that_come_together_are_settled_together(
         await until(lambda: len(settlements.messages) == len(sent))
     assert {each.job_id for each in settlements.messages} == {each.job_id for each in sent}
     assert len(settlements.calls) < len(sent) / 5
+    assert max(map(len, settlements.calls)) <= module.SETTLED_AT_ONCE
+
+
+async def test_what_was_confirmed_in_a_slow_settlement_comes_in_portions(broker: Broker) -> None:
+    declare(broker)
+    sent = [message() for _ in range(3_500)]
+    sizes: list[int] = []
+
+    async def settle(messages: Sequence[Message]) -> None:
+        sizes.append(len(messages))
+        await asyncio.sleep(1)
+
+    async with Publisher(broker.amqp_url, settle) as publisher:
+        await until(lambda: publisher.connected)
+        publisher.publish(sent)
+        await until(lambda: sum(sizes) == len(sent))
+    assert max(sizes) == module.SETTLED_AT_ONCE
 
 
 async def test_what_exceeds_the_line_stays_owed(broker: Broker, settlements: Settlements) -> None:

@@ -119,3 +119,20 @@ async def test_a_pool_by_key_never_scans_a_table_it_can_look_up_in(
     by_key = await plan(by_key=True)
     assert "Seq Scan" not in by_key
     assert "$1" in by_key
+
+
+async def test_behind_a_pooler_nothing_is_set_and_nothing_stays_prepared(database_uri: str) -> None:
+    async def prepared(*, pooled: bool) -> tuple[int, str | None]:
+        async with (
+            open_pool(database_uri, size=1, by_key=True, pooled=pooled) as pool,
+            autocommit(pool) as conn,
+        ):
+            for number in range(20):
+                await conn.execute("SELECT %s::integer + 1", [number])
+            held = await (await conn.execute("SELECT count(*) FROM pg_prepared_statements")).fetchone()
+            return (held or {})["count"], conn.info.get_parameters().get("options")
+
+    assert await prepared(pooled=True) == (0, None)
+    count, options = await prepared(pooled=False)
+    assert count > 0
+    assert "plan_cache_mode" in str(options)

@@ -1,5 +1,6 @@
 """The life of a job, statement by statement, against the real database: who may do what to which attempt."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from maestro.db import Connection, open_pool
-from maestro.dispatcher import attempts
+from maestro.dispatcher import attempts, retention
+from maestro.dispatcher.retention import Retention
 from maestro.errors import AttemptSuperseded, ConcurrencyLimited, Conflict, IdempotencyKeyReused, JobEnded
 from maestro.job import keyed, store
 from maestro.job.model import (
@@ -639,4 +641,28 @@ async def test_an_expired_key_is_free(conn: Connection) -> None:
     assert await keyed.find(conn, key("k")) is None
     [second] = await keyed.accept(conn, [NewJob(1, {}, key=key("k", b"other"))])
     assert isinstance(second, Job)
+    assert second != first
+
+
+async def test_a_key_whose_day_ends_while_it_is_asked_for_still_stands_for_its_job(
+    conn: Connection, database_uri: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction has one time, and holds the key that it could not take."""
+    [first] = await keyed.accept(conn, [NewJob(1, {}, key=key("k"))])
+    known = keyed._known
+
+    async def a_moment_later(*arguments: Any) -> Any:
+        await asyncio.sleep(0.6)
+        assert database.execute(
+            "SELECT count(*) FROM idempotency_keys WHERE expires_at <= now()"
+        ).fetchone() == (1,)
+        async with open_pool(database_uri) as pool, pool.connection() as other:
+            await retention.apply(other, Retention(jobs_days=0, logs_days=0))
+        return await known(*arguments)
+
+    monkeypatch.setattr(keyed, "_known", a_moment_later)
+    database.execute("UPDATE idempotency_keys SET expires_at = now() + interval '0.5 s'")
+    assert await keyed.accept(conn, [NewJob(1, {}, key=key("k"))]) == [first]
+    monkeypatch.undo()
+    [second] = await keyed.accept(conn, [NewJob(1, {}, key=key("k"))])
     assert second != first

@@ -1,6 +1,7 @@
 """The statements on jobs: many at once, in order, once."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -11,6 +12,7 @@ import pytest
 from maestro.db import Connection, Pool, open_pool
 from maestro.errors import AttemptSuperseded, Conflict, JobEnded, NotFound
 from maestro.job import store
+from maestro.job.message import message_of
 from maestro.job.model import Finish, Job, Level, NewJob, NewLine, Start, Started, Status
 
 INSERT = """INSERT INTO automations (namespace, name, display_name, queue, script_path)
@@ -83,6 +85,18 @@ async def test_debts_are_claimed_once_and_settled_by_value(pool: Pool, database:
         assert await store.settle(conn, stale) == 98
         [left] = await store.messages_of(conn, [job.id for job in jobs])
         assert left.job_id == jobs[0].id
+
+
+async def test_many_debts_are_settled_in_time(database_uri: str, database: psycopg.Connection) -> None:
+    """Comparing each with each took a quarter of a minute, in which no job of theirs could be started."""
+    database.execute(INSERT)
+    async with open_pool(database_uri, autocommit=True, by_key=True) as pool, pool.connection() as conn:
+        for count in (5_000, 10_000):  # in a young table the planner chose well by chance
+            messages = [message_of(job) for job in await make(conn, count)]
+            began = time.monotonic()
+            assert await store.settle(conn, messages) == count
+        assert time.monotonic() - began < 4
+        assert await store.settle(conn, messages) == 0
 
 
 async def test_a_suspended_or_paused_automation_publishes_nothing(conn: Connection) -> None:

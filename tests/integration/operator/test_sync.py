@@ -576,6 +576,12 @@ async def test_parameters_are_judged_with_their_dates_filled_in(world: World) ->
         world.schedule("s", **spec, parameters={"day": bad})
         await world.settle()
         assert world.condition(key) == ("False", "ParametersRefused")
+    world.automation("a")
+    await world.settle()
+    assert world.condition(key) == ("False", "ParametersRefused")
+    world.schedule("s", **spec, parameters={"day": "{{someday}}"})
+    await world.settle()
+    assert world.condition(key) == ("True", "Registered")
 
 
 async def test_messages_in_the_queue_are_told_while_they_are_known(

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ IN_QUEUE = Facts(
     attempt=0,
     attempt_open=False,
     attempt_end=None,
+    attempt_error_class=None,
     waits_for_slot=False,
     publish_due_at=None,
     started_at=None,
@@ -85,6 +87,16 @@ def state(reason: str, message: str = "Because.", ready: int = 0) -> dict[str, A
             {"attempt": 1, "attempt_end": "failed", "publish_due_at": SOON, "waits_for_slot": True},
             Code.BACKING_OFF,
             "Attempt 1 failed; the next one is published at 2026-11-25T08:00:09Z.",
+        ),
+        (
+            {
+                "attempt": 1,
+                "attempt_end": "failed",
+                "attempt_error_class": "PORTAL_DOWN",
+                "publish_due_at": SOON,
+            },
+            Code.BACKING_OFF,
+            "Attempt 1 failed with PORTAL_DOWN; the next one is published at 2026-11-25T08:00:09Z.",
         ),
         (
             {"attempt": 1, "publish_due_at": SOON},  # its time was over
@@ -195,3 +207,8 @@ def test_each_reason_goes_before_those_after_it() -> None:
     for change, code in mended:
         worst |= change
         assert told(**worst).code is code
+
+
+def test_the_guide_lists_every_code() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "rest.md").read_text()
+    assert [code for code in Code if f"`{code}`" not in guide] == []
