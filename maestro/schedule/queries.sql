@@ -41,14 +41,20 @@ ORDER BY s.id
 SELECT EXISTS (SELECT FROM automations WHERE namespace = %(namespace)s AND name = %(name)s
                AND uid IS NOT NULL AND retired_at IS NULL) AS there
 
+-- name: pass_id
+-- Let new ids begin after this one. Counted up to it, not set: a set could go back behind what others count meanwhile.
+SELECT max(nextval('schedules_id_seq'))
+FROM generate_series((SELECT last_value FROM schedules_id_seq), %(id)s)
+
 -- name: upsert
 -- Take over what a resource says, unless the row has seen this generation. A change of when it runs, and a new
 -- resource under an old name, count from now; any other change leaves what is decided and due where it is.
-INSERT INTO schedules AS s (namespace, name, uid, generation, automation_name, cron, time_zone, parameters, suspended,
+INSERT INTO schedules AS s (id, namespace, name, uid, generation, automation_name, cron, time_zone, parameters, suspended,
                             concurrency_policy, starting_deadline_seconds, catch_up_policy, catch_up_window_seconds,
                             jitter_seconds, calendar_name, on_holiday, start_time, end_time, decided_until, due_at,
                             next_run_at)
-VALUES (%(namespace)s, %(name)s, %(uid)s, %(generation)s, %(automation_name)s, %(cron)s, %(time_zone)s,
+VALUES (coalesce(%(imported)s, nextval('schedules_id_seq')),
+        %(namespace)s, %(name)s, %(uid)s, %(generation)s, %(automation_name)s, %(cron)s, %(time_zone)s,
         %(parameters)s, %(suspended)s, %(concurrency_policy)s, %(starting_deadline_seconds)s, %(catch_up_policy)s,
         %(catch_up_window_seconds)s, %(jitter_seconds)s, %(calendar_name)s, %(on_holiday)s, %(start_time)s,
         %(end_time)s, %(decided_until)s, %(due_at)s, %(next_run_at)s)

@@ -12,6 +12,7 @@ from maestro.calendar import store as calendars
 from maestro.calendar.model import Calendar, resolve
 from maestro.db import Connection, Statements
 from maestro.errors import NotFound, SpecRefused
+from maestro.imported import imported_id, refuse_other, taken
 from maestro.schedule.model import Definition, Schedule, Times, definition_of, times_after, timing_of
 from maestro.schedule.occurrences import Reason
 from maestro.schedule.timing import Timing
@@ -28,15 +29,18 @@ async def register(
 
     A change of when it runs counts from now: nothing of the past runs. Raises SpecRefused, which leaves the
     row and so the last good state as they are: InvalidCron, InvalidTimeZone, InvalidTime, CalendarNotFound,
-    IncludeCycle, AutomationNotFound (where the row has one that exists), UnstorableSpec.
+    IncludeCycle, AutomationNotFound (where the row has one that exists), UnstorableSpec, or one of an
+    imported id: InvalidId, IdTaken, IdMismatch.
     """
-    definition = definition_of(resource, default_time_zone=default_time_zone)
+    definition, imported = definition_of(resource, default_time_zone=default_time_zone), imported_id(resource)
     known = await by_name(conn, definition.namespace, definition.name)
+    if known:
+        refuse_other("Schedule", known.id, imported)
     if known and _has_seen(known, definition):
         return known
     async with conn.transaction():
         await _refuse_lost_automation(conn, definition, known)
-        await _take_over(conn, definition, known, now or await current_time(conn))
+        await _take_over(conn, definition, known, now or await current_time(conn), imported)
     stored = await by_name(conn, definition.namespace, definition.name)
     if stored is None:
         raise NotFound(f"The schedule {definition.name} vanished while it was stored; try again.")
@@ -68,11 +72,16 @@ async def _refuse_lost_automation(conn: Connection, definition: Definition, know
         )
 
 
-async def _take_over(conn: Connection, definition: Definition, known: Schedule | None, now: datetime) -> None:
+async def _take_over(
+    conn: Connection, definition: Definition, known: Schedule | None, now: datetime, imported: int | None
+) -> None:
     kept = known.calendar_name if known and _is_edit(known, definition) else None
     timing = timing_of(definition, await _calendar_to_use(conn, definition, kept))
     times = _NEVER if definition.suspended else times_after(timing, now, definition.jitter)
-    schedule_id = await _upsert(conn, definition, times, now)
+    if imported and not known:
+        await _refuse_taken(conn, imported)
+        await conn.execute(_sql["pass_id"], {"id": imported})
+    schedule_id = await _upsert(conn, definition, times, now, imported)
     if schedule_id is None:
         return  # a newer generation was faster
     if known and known.uid != definition.uid:
@@ -90,12 +99,24 @@ async def _calendar_to_use(conn: Connection, definition: Definition, kept: str |
     return resolve(definition.calendar_name, known[definition.namespace])
 
 
-async def _upsert(conn: Connection, definition: Definition, times: Times, now: datetime) -> int | None:
+async def _refuse_taken(conn: Connection, schedule_id: int) -> None:
+    row = await (await conn.execute(_sql["by_id"], {"id": schedule_id})).fetchone()
+    if row:
+        raise taken(schedule_id, f"the Schedule {row['name']} in {row['namespace']}")
+
+
+async def _upsert(
+    conn: Connection, definition: Definition, times: Times, now: datetime, imported: int | None
+) -> int | None:
     row = vars(definition) | vars(times)
-    row |= {"parameters": Jsonb(definition.parameters), "decided_until": now}
+    row |= {"parameters": Jsonb(definition.parameters), "decided_until": now, "imported": imported}
     try:
         async with conn.transaction():
             found = await (await conn.execute(_sql["upsert"], row)).fetchone()
+    except psycopg.errors.UniqueViolation as error:
+        if imported is None or error.diag.constraint_name != "schedules_pkey":
+            raise
+        raise taken(imported, "another Schedule") from None  # which came meanwhile
     except psycopg.DataError as error:
         raise SpecRefused(
             "UnstorableSpec", f"PostgreSQL can't store this spec ({error}); take such characters out of it."

@@ -10,6 +10,7 @@ import pytest
 from integration.schedule.given import NOON, automation, jobs, register, resource
 from maestro.db import Connection, open_pool
 from maestro.errors import NotFound, SpecRefused
+from maestro.imported import ANNOTATION
 from maestro.schedule import store
 from maestro.schedule.firing import fire_due
 from maestro.schedule.model import Schedule
@@ -120,3 +121,21 @@ async def test_the_rest_until_the_next_one(conn: Connection, database: psycopg.C
     seconds = await store.seconds_to_next(conn)
     assert seconds is not None
     assert -1 < seconds <= 3600
+
+
+def imported(number: int, **given: Any) -> dict[str, Any]:
+    body = resource(**given)
+    body["metadata"]["annotations"] = {ANNOTATION: str(number)}
+    return body
+
+
+async def test_an_old_servers_id_is_imported_and_counted_on_from(conn: Connection) -> None:
+    assert (await register(conn, imported(40, name="a", uid="ua"))).id == 40
+    assert (await register(conn, imported(40, name="a", uid="ua", generation=2, cron="5 * * * *"))).id == 40
+    assert (await register(conn, resource(name="b", uid="ub"))).id > 40
+    with pytest.raises(SpecRefused, match="the Schedule a in") as refused:
+        await register(conn, imported(40, name="c", uid="uc"))
+    assert refused.value.reason == "IdTaken"
+    with pytest.raises(SpecRefused, match="has the id 40 for good") as refused:
+        await register(conn, imported(41, name="a", uid="ua", generation=3))
+    assert refused.value.reason == "IdMismatch"
