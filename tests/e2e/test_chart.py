@@ -82,7 +82,9 @@ def test_the_notes_say_how_to_begin() -> None:
 
 def allowed(account: str, verb: str, resource: str, namespace: str) -> bool:
     who = f"system:serviceaccount:{RELEASE}:{RELEASE}-{account}"
-    answer = Kubectl(namespace).run("auth", "can-i", verb, resource, f"--as={who}")
+    kind, _, part = resource.partition("/")
+    of_it = [f"--subresource={part}"] if part else []
+    answer = Kubectl(namespace).run("auth", "can-i", verb, kind, *of_it, f"--as={who}")
     return str(answer.stdout).strip() == "yes"
 
 
