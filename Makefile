@@ -59,7 +59,7 @@ layers: venv ## which package may import which
 	$(VENV)/bin/lint-imports
 
 unit: venv ## tests without I/O
-	$(VENV)/bin/pytest tests/unit
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit
 
 integration: venv images ## tests against a real PostgreSQL and RabbitMQ
 	$(VENV)/bin/pytest --numprocesses 4 --dist loadfile tests/integration

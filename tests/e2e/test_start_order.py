@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import pika
 import pytest
 
-from e2e.cluster import Api, Kubectl, automation, eventually, queue_exists
+from e2e.cluster import Api, Kubectl, automation, eventually
 
 pytestmark = pytest.mark.disruptive
 
@@ -65,20 +64,3 @@ def _execute(api: Api, automation_id: int) -> int | None:
     except OSError:
         return None
     return status if status == 202 else None
-
-
-def test_a_deletion_while_the_operator_is_down_is_found(
-    kubectl: Kubectl, release: Kubectl, api: Api, broker: pika.BlockingConnection, name: str
-) -> None:
-    kubectl.apply(automation(name, queueName=name, deletionPolicy="Delete"))
-    kubectl.wait_ready("automation", name)
-    automation_id = kubectl.get("automation", name)["status"]["id"]
-    release("scale", "deployment/maestro-operator", "--replicas=0")
-    try:
-        release("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=operator", "--timeout=60s")
-        kubectl("delete", "automation", name, "--timeout=30s")
-    finally:
-        release("scale", "deployment/maestro-operator", "--replicas=1")
-    release("rollout", "status", "deployment/maestro-operator", "--timeout=120s")
-    eventually(lambda: api.get(f"/automations/{automation_id}").status_code == 404, "its row retires", 120)
-    eventually(lambda: not queue_exists(broker, name), "its queue goes")

@@ -1,14 +1,17 @@
-"""A thousand Automations at once, and an operator that restarts over them."""
+"""A thousand Automations at once, and an operator that is away and comes back over them."""
 
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+import pika
 import pytest
 
 from e2e import many
-from e2e.cluster import NAMESPACE, Kubectl
+from e2e.cluster import NAMESPACE, Api, Kubectl, automation, eventually, queue_exists
 from maestro.kube import AUTOMATION, Kube
 
 pytestmark = pytest.mark.disruptive
@@ -43,11 +46,40 @@ def test_a_thousand_are_soon_ready(taken: many.Taken, capsys: pytest.CaptureFixt
     assert taken.ready < SECONDS
 
 
-@pytest.mark.usefixtures("taken")
-def test_an_operator_restart_writes_nothing(kube: Kube, release: Kubectl) -> None:
-    before = the_thousand(kube)
-    release("delete", "pod", "-l", "app.kubernetes.io/component=operator", "--wait=true", "--timeout=90s")
+@dataclass(frozen=True)
+class Restart:
+    """What there was when the operator went, and the Automation that was deleted before it came back."""
+
+    thousand: dict[str, dict[str, Any]]
+    deleted: str
+    deleted_id: int
+
+
+@pytest.fixture(scope="module")
+def restart(taken: many.Taken, kube: Kube, kubectl: Kubectl, release: Kubectl) -> Restart:
+    name = f"e2e-{uuid.uuid4().hex[:8]}"
+    kubectl.apply(automation(name, queueName=name, deletionPolicy="Delete"))
+    kubectl.wait_ready("automation", name)
+    gone = Restart(the_thousand(kube), name, kubectl.get("automation", name)["status"]["id"])
+    release("scale", "deployment/maestro-operator", "--replicas=0")
+    try:
+        release("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=operator", "--timeout=60s")
+        kubectl("delete", "automation", name, "--timeout=30s")
+    finally:
+        release("scale", "deployment/maestro-operator", "--replicas=1")
     release("rollout", "status", "deployment/maestro-operator", "--timeout=120s")
+    return gone
+
+
+def test_an_operator_restart_writes_nothing(restart: Restart, kube: Kube) -> None:
     time.sleep(40)  # its first look at everything, and a sweep
-    written = [(before[name], after) for name, after in the_thousand(kube).items() if after != before[name]]
-    assert not written
+    before, after = restart.thousand, the_thousand(kube)
+    assert not [(before[name], after[name]) for name in NAMES if after[name] != before[name]]
+
+
+def test_a_deletion_while_the_operator_is_down_is_found(
+    restart: Restart, api: Api, broker: pika.BlockingConnection
+) -> None:
+    path = f"/automations/{restart.deleted_id}"
+    eventually(lambda: api.get(path).status_code == 404, "its row retires", 120)
+    eventually(lambda: not queue_exists(broker, restart.deleted), "its queue goes")
