@@ -140,7 +140,8 @@ LIMIT %(limit)s
 FOR NO KEY UPDATE OF s SKIP LOCKED
 
 -- name: ready
--- The schedules of which an occurrence waits whose jobs have all ended, or whose time to start is over.
+-- The schedules of which an occurrence waits whose jobs have all ended, or whose time to start is over. The first line
+-- is asked of the row as it is once held: it may have been suspended or retired while this statement ran.
 SELECT s.id, s.namespace, s.name, s.cron, s.time_zone, s.parameters, s.concurrency_policy,
        s.starting_deadline_seconds, s.catch_up_policy, s.catch_up_window_seconds, s.jitter_seconds,
        s.calendar_name, s.on_holiday, s.start_time, s.end_time, s.decided_until, s.due_at, s.automation_name,
@@ -149,7 +150,8 @@ SELECT s.id, s.namespace, s.name, s.cron, s.time_zone, s.parameters, s.concurren
 FROM schedules s
 LEFT JOIN automations a ON a.namespace = s.namespace AND a.name = s.automation_name
     AND a.uid IS NOT NULL AND a.retired_at IS NULL
-WHERE s.id IN (
+WHERE NOT s.suspended AND s.retired_at IS NULL
+  AND s.id IN (
     SELECT o.schedule_id
     FROM occurrences o JOIN schedules w ON w.id = o.schedule_id
     WHERE o.outcome = 'waiting' AND NOT w.suspended AND w.retired_at IS NULL

@@ -20,8 +20,8 @@ from integration.schedule.given import (
     register,
     resource,
 )
-from maestro.db import Connection, open_pool
-from maestro.schedule import store
+from maestro.db import Connection, Statements, open_pool
+from maestro.schedule import firing, store
 from maestro.schedule.firing import Fired, fire_due, start_waiting
 
 
@@ -207,6 +207,44 @@ async def test_nothing_waits_for_a_schedule_that_runs_no_more(
     end_jobs(database)
     assert (await start(conn, 2.5)).seen == 0
     assert len(jobs(database)) == 1
+
+
+class Slowly:
+    """The statements of firing; the one that looks for what may start takes a while."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    def __getitem__(self, name: str) -> str:
+        statement = self._statements[name]
+        return statement.replace("s.id IN (", "pg_sleep(0.5) IS NOT NULL AND s.id IN (")
+
+
+@pytest.mark.parametrize("how", ["suspended", "deleted"])
+async def test_one_that_ends_while_a_dispatcher_looks_for_what_may_start_stays_ended(
+    database_uri: str,
+    conn: Connection,
+    database: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    await register(conn, resource(concurrencyPolicy="Queue"))
+    await fire(conn, 1)
+    await fire(conn, 2)
+    end_jobs(database)
+    monkeypatch.setattr(firing, "_sql", Slowly(firing._sql))
+    async with open_pool(database_uri) as pool, pool.connection() as own:
+        looking = asyncio.create_task(start(own, 2.5))
+        await asyncio.sleep(0.2)
+        if how == "suspended":
+            await register(conn, resource(generation=2, suspend=True), NOON + 2 * HOUR)
+        else:
+            await store.retire(conn, "bots", "each-hour")
+        assert not looking.done()
+        await looking
+    times = "SELECT due_at, next_run_at FROM schedules"
+    assert database.execute(times).fetchone() == (None, None)
+    assert (await fire(conn, 3)).seen == 0
 
 
 @pytest.mark.parametrize(
