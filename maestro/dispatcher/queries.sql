@@ -220,10 +220,12 @@ WITH old AS (
 DELETE FROM jobs USING old WHERE jobs.id = old.id
 
 -- name: delete_old_occurrences
--- What was decided of instants long ago, some at a time. What waits has not been decided.
+-- What was decided of instants long ago, some at a time. What waits has not been decided; what Previous moved is met
+-- once more at its own time, and must be known then.
 DELETE FROM occurrences USING (
     SELECT id FROM occurrences
     WHERE decided_at < now() - make_interval(days => %(days)s) AND outcome <> 'waiting'
+      AND coalesce(last_nominal_at, nominal_at) < now() - make_interval(days => %(days)s)
     ORDER BY decided_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
