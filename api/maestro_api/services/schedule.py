@@ -124,6 +124,8 @@ class Schedules:
             now = await store.current_time(conn)
         if schedule.suspended:
             return []
+        if schedule.decided_until:  # an edit gives up what jitter held back
+            now = max(now, schedule.decided_until + schedule.jitter)
         # In a thread, since a rare expression takes a while.
         return await asyncio.to_thread(upcoming, timing, schedule.jitter, now, count)
 

@@ -194,6 +194,13 @@ def test_what_is_upcoming_comes_with_the_jitter(service: Service) -> None:
     assert 0 <= delay <= 3600
 
 
+def test_what_was_due_before_it_was_made_is_not_upcoming_for_its_jitter(service: Service) -> None:
+    made = make(service, cronExpression="* * * * *", jitterSeconds=86_400)
+    first, *_ = service.get(f"/schedules/{made['id']}/upcoming").json()
+    assert datetime.fromisoformat(first["nominalAt"]) > datetime.fromisoformat(made["createdAt"])
+    assert first["runsAt"] == made["nextRunAt"]
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
