@@ -217,7 +217,9 @@ class ScheduleOut(BaseModel):
     next_run_at: datetime | None = Field(description="Null while it is disabled, and when it is over.")
     last_run_at: datetime | None = Field(description="The nominal instant of its last run.")
     last_job: LastJobOut | None = Field(description="Null before its first run.")
-    last_occurrence: LastOccurrenceOut | None = Field(description="Null before its first instant.")
+    last_occurrence: LastOccurrenceOut | None = Field(
+        description="Null before its first instant, and once it has been taken away with age."
+    )
     is_enabled: bool = Field(description="Nothing runs while it is not.")
     created_at: datetime = Field(description="When it was made.")
     updated_at: datetime = Field(description="When its definition last changed.")
@@ -263,8 +265,8 @@ def _last_job_json(schedule: Schedule) -> Object | None:
 
 
 def _last_occurrence_json(schedule: Schedule) -> Object | None:
-    if schedule.last_occurrence_id is None:
-        return None
+    if schedule.last_occurrence_at is None:
+        return None  # also once it has been taken away with age
     return {
         "nominalAt": schedule.last_occurrence_at,
         "outcome": schedule.last_outcome,

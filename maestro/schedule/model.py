@@ -86,9 +86,9 @@ class Schedule:
     last_job_id: UUID | None
     last_job_status: str | None
     last_occurrence_id: int | None
-    """The latest occurrence; null before the first, and once it has been taken away with age."""
+    """The latest occurrence; null before the first."""
     last_occurrence_at: datetime | None
-    """Its nominal instant."""
+    """Its nominal instant; null, as all that follows, also once it has been taken away with age."""
     last_outcome: str | None
     last_reason: str | None
     last_message: str | None

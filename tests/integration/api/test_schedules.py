@@ -201,6 +201,14 @@ def test_what_was_due_before_it_was_made_is_not_upcoming_for_its_jitter(service:
     assert first["runsAt"] == made["nextRunAt"]
 
 
+def test_a_last_occurrence_that_is_taken_away_with_age_is_none(
+    service: Service, database: psycopg.Connection
+) -> None:
+    made = make(service)
+    database.execute("UPDATE schedules SET last_occurrence_id = 4711")
+    assert service.get(f"/schedules/{made['id']}").json() == made
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
