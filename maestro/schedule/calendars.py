@@ -13,7 +13,7 @@ from maestro.db import Connection, Statements
 from maestro.schedule.model import Times, times_after, timing_of
 from maestro.schedule.occurrences import Outcome, Reason
 from maestro.schedule.store import current_time
-from maestro.schedule.timing import Instant, OnHoliday, between, jitter_of, runs_after
+from maestro.schedule.timing import Instant, OnHoliday, between, effective_of, jitter_of, runs_after
 
 _sql = Statements(__package__)
 
@@ -121,9 +121,8 @@ def _lost(user: _User, before: Definitions, known: Definitions, decided_until: d
         return
     awaited = between(timing, decided_until, first.effective + _LANDING)
     timing = timing_of(user, resolve(user.calendar_name, known))
-    still = {each.nominal for each in between(timing, decided_until, first.effective + _LANDING)}
     for each in awaited:
-        if each.nominal <= decided_until and each.nominal not in still:
+        if each.nominal <= decided_until and effective_of(timing, each.nominal) <= decided_until:
             yield each
 
 

@@ -141,13 +141,21 @@ def wakes_after(timing: Timing, after: datetime) -> datetime | None:
     return arrival.effective if arrival else None
 
 
+def effective_of(timing: Timing, nominal: datetime) -> datetime:
+    """Where the calendar moves that nominal instant; the same without a move."""
+    if not _moves(timing) or _closed_by(timing, nominal) is None:
+        return nominal
+    day = _landing_day(timing, _day(timing, nominal))
+    return _at_same_time_on(timing, day, nominal) if day else nominal
+
+
 def previous_run(timing: Timing, nominal: datetime) -> datetime | None:
     """The nominal instant of the run before the one of this nominal instant, as if there were no `start`.
 
     None when there is none in 30 years.
     """
     unbounded = replace(timing, start=None)
-    until = _effective(unbounded, nominal) - _MOMENT
+    until = effective_of(unbounded, nominal) - _MOMENT
     reach = timedelta(hours=1) if timing.cron.times_a_day > 1 else timedelta(hours=25)
     while reach < 4 * HORIZON:
         runs = list(_runs(unbounded, until - reach, until))
@@ -281,7 +289,7 @@ def _not_moved_into(timing: Timing, nominal: datetime, after: datetime) -> Insta
             f"{'before' if timing.on_holiday is OnHoliday.PREVIOUS else 'after'} it; mend the calendar."
         )
         return Instant(nominal, nominal, Fate.SKIPPED, "NoBusinessDay", message)
-    effective = _effective(timing, nominal)
+    effective = effective_of(timing, nominal)
     if timing.on_holiday is OnHoliday.NEXT or effective > after:
         return None
     message = (
@@ -380,13 +388,6 @@ def _carried_over_a_change(
         for arrival in arrivals
         if arrival.effective > after and (until is None or arrival.effective <= until)
     )
-
-
-def _effective(timing: Timing, nominal: datetime) -> datetime:
-    if not _moves(timing) or _closed_by(timing, nominal) is None:
-        return nominal
-    day = _landing_day(timing, _day(timing, nominal))
-    return _at_same_time_on(timing, day, nominal) if day else nominal
 
 
 def _at_same_time_on(timing: Timing, day: date, nominal: datetime) -> datetime:

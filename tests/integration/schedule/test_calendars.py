@@ -157,6 +157,22 @@ async def test_a_holiday_that_is_none_after_all_brings_back_no_run_of_the_past(
     ]
 
 
+async def test_one_that_waits_for_a_business_day_waits_on_when_that_becomes_a_holiday_too(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """However many days further the calendar moves it."""
+    await calendars.register(conn, calendar())
+    await register(conn, resource(cron="0 12 * * 6", calendar="brazil", onHoliday="Next"))
+    await run(conn, SUNDAY)
+    carnival = [{"date": f"{SUNDAY + days * DAY:%Y-%m-%d}", "name": "Carnival"} for days in (1, 2, 3)]
+    await calendars.register(conn, calendar(generation=2, holidays=carnival), now=SUNDAY)
+    thursday = SUNDAY + 4 * DAY
+    assert (await schedule_row(conn)).next_run_at == thursday
+    await run(conn, thursday, SUNDAY)
+    assert occurrences(database) == [(SATURDAY, "shifted", "Holiday", 1)]
+    assert instants(database) == [SATURDAY]
+
+
 async def test_an_edit_of_a_calendar_leaves_what_an_outage_owes(
     conn: Connection, database: psycopg.Connection
 ) -> None:
