@@ -1,6 +1,7 @@
 """Edits of business calendars, with the schedules that go by them, in one transaction."""
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,10 +11,13 @@ from maestro.calendar import store
 from maestro.calendar.model import resolve
 from maestro.calendar.store import Definitions, Registered
 from maestro.db import Connection, Statements
+from maestro.errors import MaestroError
 from maestro.schedule.model import Times, times_after, timing_of
 from maestro.schedule.occurrences import Outcome, Reason
 from maestro.schedule.store import current_time
 from maestro.schedule.timing import Instant, OnHoliday, between, effective_of, jitter_of, runs_after
+
+log = logging.getLogger(__name__)
 
 _sql = Statements(__package__)
 
@@ -92,7 +96,7 @@ async def _retime_users(conn: Connection, registered: Registered, before: Defini
     if not users:
         return
     # There may be many; whoever else this process serves shall not wait for it.
-    retimed = await asyncio.to_thread(lambda: [_retimed(user, before, known, now) for user in users])
+    retimed = await asyncio.to_thread(lambda: list(_retimed_of(users, before, known, now)))
     await _write_lost(conn, retimed, now)
     await conn.execute(
         _sql["retime"],
@@ -103,6 +107,17 @@ async def _retime_users(conn: Connection, registered: Registered, before: Defini
             "next_run_at": [each.times.next_run_at for each in retimed],
         },
     )
+
+
+def _retimed_of(
+    users: Sequence[_User], before: Definitions, known: Definitions, now: datetime
+) -> Iterator[_Retimed]:
+    for user in users:
+        try:
+            yield _retimed(user, before, known, now)
+        except MaestroError as error:
+            # Stored by a version that could read it. It is no reason to refuse the calendar.
+            log.error("the schedule %s/%s keeps its times: %s", user.namespace, user.name, error)
 
 
 def _retimed(user: _User, before: Definitions, known: Definitions, now: datetime) -> _Retimed:

@@ -243,6 +243,19 @@ async def test_an_edit_of_a_calendar_retimes_its_users_and_theirs_alone(
     assert dict(database.execute(versions).fetchall()) == after
 
 
+async def test_a_user_that_cannot_be_read_holds_up_no_edit_of_its_calendar(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    await calendars.register(conn, calendar())
+    broken = await register(conn, resource("broken", **DAILY))
+    await register(conn, resource("whole", **DAILY))
+    database.execute("UPDATE schedules SET cron = 'LW' WHERE id = %s", [broken.id])
+    tomorrow = {"date": f"{TUESDAY:%Y-%m-%d}", "name": "Feast"}
+    await calendars.register(conn, calendar(generation=2, holidays=[tomorrow]), now=MONDAY)
+    assert (await schedule_row(conn, "whole")).next_run_at == WEDNESDAY
+    assert (await schedule_row(conn, "broken")).next_run_at == TUESDAY
+
+
 async def test_a_deleted_calendar_goes_on_for_its_users_and_takes_no_new_ones(
     conn: Connection, database: psycopg.Connection
 ) -> None:
