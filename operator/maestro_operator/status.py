@@ -100,9 +100,10 @@ def _object_and_spec(resource: Mapping[str, Any]) -> tuple[str, int]:
 async def _tell(
     services: Services, resource: Resource, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
-    """A Warning when a refusal begins or its reason changes, a Normal event when it ends."""
+    """A Warning when a refusal begins, changes its reason or meets an edit, a Normal event when it ends."""
     refused_before = before.get("status") == "False"
-    if now["status"] == "False" and not (refused_before and before["reason"] == now["reason"]):
+    told = refused_before and all(before.get(what) == now[what] for what in ("reason", "observedGeneration"))
+    if now["status"] == "False" and not told:
         await events.post(services, resource, "Warning", now["reason"], now["message"])
     elif now["status"] == "True" and refused_before:
         await events.post(services, resource, "Normal", now["reason"], now["message"])

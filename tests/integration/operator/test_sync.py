@@ -459,6 +459,16 @@ async def test_a_bad_schedule_is_told(world: World, spec: dict[str, str], reason
     assert world.reasons() == [("Warning", reason)]
 
 
+async def test_each_bad_edit_is_told_once(world: World) -> None:
+    world.automation("a")
+    for cron in ("61 * * * *", "62 * * * *"):
+        world.schedule("s", automation="a", cron=cron)
+        await world.settle()
+        await world.sweep()
+    assert world.reasons() == [("Warning", "InvalidCron")] * 2
+    assert ["62 in the minute field" in event["message"] for event in world.kube.events] == [False, True]
+
+
 async def test_parameters_that_its_automation_refuses_are_told(world: World) -> None:
     def schema(kind: str) -> list[dict[str, object]]:
         return [{"name": "month", "label": "Month", "type": kind, "required": True}]
