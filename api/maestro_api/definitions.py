@@ -134,6 +134,29 @@ def _spec_entries(resource: Resource) -> list[dict[str, Any]]:
     ]
 
 
+def differing(wanted: Mapping[str, Any], in_force: Mapping[str, Any]) -> dict[str, Any]:
+    """The wanted fields whose value is another than that in force."""
+    return {field: value for field, value in wanted.items() if not _same(value, in_force[field])}
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return _alike(one, other)
+    except RecursionError:
+        return False  # written again, which changes nothing where nothing differs
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equal as JSON has it: 1 is 1.0, but not true, which Python takes for the same."""
+    match one, other:
+        case dict(), dict():
+            return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+        case list(), list():
+            return len(one) == len(other) and all(map(_alike, one, other))
+        case _:
+            return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
+
+
 def name_for(title: str) -> str:
     """A resource name people recognise: the title's slug and five random characters."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()

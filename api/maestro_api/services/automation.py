@@ -13,7 +13,7 @@ from maestro.kube.client import Resource
 from maestro.kube.kinds import AUTOMATION
 from maestro.settings import Settings
 from maestro_api.database import transaction
-from maestro_api.definitions import Definitions, name_for
+from maestro_api.definitions import Definitions, differing, name_for
 from maestro_api.known import Known
 
 log = logging.getLogger(__name__)
@@ -146,4 +146,4 @@ def _changes(current: Automation, wanted: Spec) -> dict[str, Any]:
         "heartbeatTimeoutSeconds": current.heartbeat_timeout_seconds,
         "retryPolicy": current.retry_policy,
     }
-    return {field: value for field, value in wanted.items() if value != in_force[field]}
+    return differing(wanted, in_force)

@@ -22,7 +22,7 @@ from maestro.schedule.timing import OnHoliday, Timing, runs_after
 from maestro.schedule.upcoming import Upcoming, upcoming
 from maestro.settings import Settings
 from maestro_api.database import transaction
-from maestro_api.definitions import Definitions, name_for
+from maestro_api.definitions import Definitions, differing, name_for
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def _refuse_unreadable(spec: Spec, given: Spec | None = None) -> None:
 
 def _changes(current: Schedule, wanted: Spec) -> dict[str, Any]:
     in_force = _in_force(current)
-    return {field: value for field, value in wanted.items() if value != in_force[field]}
+    return differing(wanted, in_force)
 
 
 def _in_force(current: Schedule) -> dict[str, Any]:

@@ -89,6 +89,13 @@ def test_put_changes_what_it_names_and_delete_ends_it(service: Service) -> None:
     assert not [key for key in service.kube.objects if key[0] == "Schedule"]
 
 
+def test_true_in_place_of_one_is_a_change(service: Service) -> None:
+    made = make(service, parameters={"all": 1})
+    changed = service.put(f"/schedules/{made['id']}", {"parameters": {"all": True}})
+    assert changed.json()["parameters"] == {"all": True}
+    assert changed.json()["parameters"]["all"] is True
+
+
 def test_delete_leaves_a_namesake_that_came_at_once(
     service: Service, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from maestro_api.definitions import name_for, other_managers, spec_fields
+from maestro_api.definitions import differing, name_for, other_managers, spec_fields
 
 RESOURCE = {
     "metadata": {
@@ -23,6 +23,29 @@ RESOURCE = {
         ]
     }
 }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "same"),
+    [
+        ({"b": [1.0, {"c": True}], "a": "x"}, True),
+        ({"b": [1, {"c": 1}], "a": "x"}, False),
+        ({"b": [True, {"c": True}], "a": "x"}, False),
+        ({"b": [1, {"c": True}, 2], "a": "x"}, False),
+        ({"b": [1, {"c": True}]}, False),
+        (None, False),
+    ],
+)
+def test_what_differs_does_so_as_json(wanted: object, same: bool) -> None:
+    in_force = {"parameters": {"a": "x", "b": [1, {"c": True}]}, "other": 1}
+    assert differing({"parameters": wanted}, in_force) == ({} if same else {"parameters": wanted})
+
+
+def test_what_is_too_deep_to_compare_differs() -> None:
+    deep: list[object] = []
+    for _ in range(3000):
+        deep = [deep]
+    assert list(differing({"deep": deep}, {"deep": deep})) == ["deep"]
 
 
 def test_who_owns_what() -> None:
