@@ -4,14 +4,14 @@ Within GRACE an instant fires as on time. What is later has been held up by an o
 catchUp and startingDeadlineSeconds say what is made up for. All that is not is one verdict together.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from maestro.schedule.model import CatchUp
-from maestro.schedule.occurrences import Outcome, Reason
+from maestro.schedule.occurrences import RAN, Outcome, Reason
 from maestro.schedule.timing import Fate, Instant, Timing, between, count_runs, runs_after, wakes_after
 
 GRACE = timedelta(seconds=60)
@@ -75,6 +75,35 @@ def decide(timing: Timing, rules: Rules, after: datetime, until: datetime) -> li
         verdicts = [verdict for instant in old if (verdict := _without_run(instant))] + verdicts
         missed = _missed(timing.zone, rules, lost, len(lost), until)
     return [missed, *verdicts] if missed else verdicts
+
+
+def without_settled(verdicts: Sequence[Verdict], settled: Collection[datetime]) -> list[Verdict]:
+    """Less those that have their occurrence, and that an edit of the calendar has brought up again.
+
+    Of those that would have been merged into such a one, the first runs in its place.
+    """
+    by_nominal = {verdict.nominal: verdict for verdict in verdicts if verdict.nominal in settled}
+    left: list[Verdict] = []
+    heirs: dict[datetime, datetime] = {}
+    for verdict in verdicts:
+        if verdict.nominal in settled and verdict.outcome is not Outcome.MISSED:
+            continue
+        settled_one = by_nominal.get(verdict.merged_into) if verdict.merged_into else None
+        if settled_one is None or settled_one.outcome not in RAN:
+            left.append(verdict)
+            continue
+        heir = heirs.setdefault(settled_one.nominal, verdict.nominal)
+        runs = heir == verdict.nominal
+        left.append(_in_place_of(settled_one, verdict) if runs else replace(verdict, merged_into=heir))
+    return left
+
+
+def _in_place_of(settled: Verdict, merged: Verdict) -> Verdict:
+    late = settled.outcome in (Outcome.LATE, Outcome.CAUGHT_UP)
+    outcome = settled.outcome if late else Outcome.SHIFTED
+    reason = settled.reason if late else "Holiday"
+    message = settled.message if late else "Its calendar moved it to this time."
+    return replace(merged, outcome=outcome, reason=reason, message=message, merged_into=None)
 
 
 def _patience(rules: Rules) -> timedelta:

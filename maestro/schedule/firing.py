@@ -81,6 +81,11 @@ async def _fire(conn: Connection, which: str, limit: int, now: datetime | None) 
         )
         # After a long outage it takes a while, in which this process goes on to publish and to answer.
         plans, broken = await asyncio.to_thread(_plans, dues, surroundings, moment)
+        if settled := await _settled(conn, plans):
+            again = [plan.due for plan in plans if plan.due.id in settled]
+            anew, more = _plans(again, replace(surroundings, settled=settled), moment)
+            plans = [*(plan for plan in plans if plan.due.id not in settled), *anew]
+            broken += more
         fired = await _write(conn, plans, moment, broken)
         if broken:
             values = {"ids": broken, "due_at": moment + PUT_OFF}
@@ -122,6 +127,25 @@ def _plans(dues: Sequence[Due], surroundings: Surroundings, now: datetime) -> tu
             log.exception("%s could not be decided, it is tried again in %s", due, PUT_OFF)
             broken.append(due.id)
     return plans, broken
+
+
+async def _settled(conn: Connection, plans: Sequence[Plan]) -> dict[int, set[datetime]]:
+    """Of plans in which instants are merged, those that have their occurrence already, by schedule."""
+    merging = [plan for plan in plans if any(new.verdict.outcome is Outcome.MERGED for new in plan.new)]
+    asked = [
+        (plan.due.id, new.verdict.nominal)
+        for plan in merging
+        for new in plan.new
+        if new.verdict.outcome is not Outcome.MISSED
+    ]
+    if not asked:
+        return {}
+    ids, nominals = zip(*asked, strict=True)
+    found = await conn.execute(_sql["known_among"], {"schedule_ids": list(ids), "nominal_at": list(nominals)})
+    settled: dict[int, set[datetime]] = {}
+    for row in await found.fetchall():
+        settled.setdefault(row["schedule_id"], set()).add(row["nominal_at"])
+    return settled
 
 
 async def _write(conn: Connection, plans: Sequence[Plan], now: datetime, broken: list[int]) -> Fired:

@@ -14,7 +14,7 @@ from maestro.calendar.model import resolve as resolve_calendar
 from maestro.calendar.store import Definitions
 from maestro.errors import BadInput, ParametersRefused
 from maestro.job.model import NewJob
-from maestro.schedule.decision import GRACE, Verdict, decide, spoken
+from maestro.schedule.decision import GRACE, Verdict, decide, spoken, without_settled
 from maestro.schedule.model import Concurrency, Times, times_after, timing_of
 from maestro.schedule.occurrences import RAN, Outcome, Reason
 from maestro.schedule.parameters import parameters_at
@@ -70,6 +70,8 @@ class Surroundings:
     calendars: Mapping[str, Definitions]
     open_jobs: Mapping[int, list[UUID]]
     waiting: Mapping[int, list[Waiting]]
+    settled: Mapping[int, set[datetime]] = field(default_factory=dict)
+    """Nominal instants that have their occurrence and that a calendar's edit brought up again."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,13 @@ class _Planning:
         self._timing = _timing(due, surroundings.calendars)
         self._open = surroundings.open_jobs.get(due.id, [])
         self._waiting = surroundings.waiting.get(due.id, [])
+        self._settled = surroundings.settled.get(due.id, set())
         until = max(due.decided_until, now - self._jitter)
         self._plan = Plan(due, until, times_after(self._timing, until, self._jitter))
 
     def plan(self) -> Plan:
         verdicts = decide(self._timing, self._due, self._due.decided_until, self._plan.decided_until)
+        verdicts = without_settled(verdicts, self._settled)
         prepared = [self._prepare(verdict) for verdict in verdicts]
         runs = [(verdict, parameters) for verdict, parameters in prepared if parameters is not None]
         replaced = bool(runs) and self._due.concurrency_policy == Concurrency.REPLACE

@@ -174,6 +174,12 @@ SELECT id, schedule_id, nominal_at, effective_at, due_at, decided_at FROM occurr
 WHERE schedule_id = ANY(%(ids)s::integer[]) AND outcome = 'waiting'
 ORDER BY nominal_at
 
+-- name: known_among
+-- Which of these instants have their occurrence.
+SELECT o.schedule_id, o.nominal_at
+FROM unnest(%(schedule_ids)s::integer[], %(nominal_at)s::timestamptz[]) AS asked (schedule_id, nominal_at)
+JOIN occurrences o USING (schedule_id, nominal_at)
+
 -- name: decided
 -- New occurrences, each once: whoever decided an instant before has the last word. One that Previous moved and that is
 -- thought to have come too late may also stand in a row for several that an outage took.

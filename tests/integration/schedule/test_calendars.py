@@ -173,6 +173,47 @@ async def test_one_that_waits_for_a_business_day_waits_on_when_that_becomes_a_ho
     assert instants(database) == [SATURDAY]
 
 
+def closed(*days: datetime) -> list[dict[str, str]]:
+    return [{"date": f"{day:%Y-%m-%d}", "name": "Feast"} for day in days]
+
+
+async def test_one_that_has_run_takes_none_with_it_that_an_edit_moves_to_the_same_day(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """Monday has run when it and Tuesday become holidays: both would move to Wednesday, the first to run."""
+    await calendars.register(conn, calendar())
+    spec: dict[str, Any] = {"cron": "0 12 * * 1,2", "calendar": "brazil", "onHoliday": "Next"}
+    await register(conn, resource(**spec), MONDAY - HOUR)
+    await run(conn, MONDAY + HOUR)
+    edited = calendar(generation=2, holidays=closed(MONDAY, TUESDAY))
+    await calendars.register(conn, edited, now=MONDAY + HOUR)
+    await run(conn, SUNDAY, MONDAY + HOUR)
+    assert occurrences(database) == [(MONDAY, "fired", "", 1), (TUESDAY, "shifted", "Holiday", 1)]
+    assert instants(database) == [MONDAY, TUESDAY]
+
+
+async def test_one_that_ran_the_day_before_takes_none_with_it_that_an_edit_moves_to_its_own(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """Wednesday has run on Tuesday when it becomes a business day, and the two days after it holidays."""
+    await calendars.register(conn, calendar(holidays=closed(WEDNESDAY)))
+    spec: dict[str, Any] = {"cron": "0 12 * * 3-5", "calendar": "brazil", "onHoliday": "Previous"}
+    await register(conn, resource(**spec))
+    await run(conn, TUESDAY + HOUR)
+    edited = calendar(generation=2, holidays=closed(THURSDAY, FRIDAY))
+    await calendars.register(conn, edited, now=TUESDAY + HOUR)
+    await run(conn, SUNDAY, TUESDAY + HOUR)
+    assert occurrences(database) == [
+        (WEDNESDAY, "shifted", "Holiday", 1),
+        (THURSDAY, "shifted", "Holiday", 1),
+        (FRIDAY, "merged", "Merged", 1),
+    ]
+    assert instants(database) == [WEDNESDAY, THURSDAY]
+    same = """SELECT count(*) FROM occurrences m JOIN occurrences r USING (job_id)
+              WHERE m.outcome = 'merged' AND r.nominal_at = %s AND r.outcome = 'shifted'"""
+    assert database.execute(same, [THURSDAY]).fetchone() == (1,)
+
+
 async def test_an_edit_of_a_calendar_leaves_what_an_outage_owes(
     conn: Connection, database: psycopg.Connection
 ) -> None:
