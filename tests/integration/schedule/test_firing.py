@@ -363,6 +363,29 @@ async def test_many_dispatchers_fire_each_instant_once(
     assert database.execute(doubled).fetchall() == []
     behind = "SELECT count(*) FROM schedules WHERE due_at <= %s"
     assert database.execute(behind, [NOON + rounds * MINUTE]).fetchone() == (0,)
+    # Whoever was ahead of the others took some of them for missed; none is left out or counted twice.
+    assert database.execute("SELECT sum(count) FROM occurrences").fetchone() == (30 * rounds,)
+
+
+async def test_the_database_takes_one_occurrence_of_a_nominal_and_one_run_of_an_effective_instant(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    schedule = await register(conn, resource())
+
+    def occur(nominal: datetime, effective: datetime, outcome: str) -> None:
+        database.execute(
+            """INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome)
+               VALUES (%s, %s, %s, %s, %s)""",
+            [schedule.id, nominal, effective, effective, outcome],
+        )
+
+    occur(NOON, NOON, "fired")
+    occur(NOON + DAY, NOON, "merged")
+    with pytest.raises(psycopg.errors.UniqueViolation, match="occurrences_nominal_key"):
+        occur(NOON, NOON + HOUR, "skipped")
+    for outcome in ("waiting", "fired", "shifted", "late", "caught_up"):
+        with pytest.raises(psycopg.errors.UniqueViolation, match="occurrences_effective_key"):
+            occur(NOON + 2 * DAY, NOON, outcome)
 
 
 async def test_a_dispatcher_killed_in_its_batch_leaves_it_to_the_others(
