@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CONCURRENCY = "Concurrency"
     REPLACED = "Replaced"
     SUSPENDED = "Suspended"
+    EDITED = "Edited"
     DELETED = "Deleted"
     CALENDAR_CHANGED = "CalendarChanged"
     AUTOMATION_SUSPENDED = "AutomationSuspended"

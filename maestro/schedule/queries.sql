@@ -46,6 +46,20 @@ SELECT EXISTS (SELECT FROM automations WHERE namespace = %(namespace)s AND name 
 SELECT max(nextval('schedules_id_seq'))
 FROM generate_series((SELECT last_value FROM schedules_id_seq), %(id)s)
 
+-- name: hold
+-- How far a schedule in service is decided, unless it has seen this generation; held until the edit is through.
+SELECT decided_until FROM schedules
+WHERE id = %(id)s AND generation < %(generation)s AND retired_at IS NULL AND due_at IS NOT NULL
+FOR NO KEY UPDATE
+
+-- name: given_up
+-- An occurrence of the timing that an edit ends.
+INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message, count, last_nominal_at,
+                         decided_at)
+VALUES (%(id)s, %(nominal)s, %(effective)s, %(due_at)s, %(outcome)s, %(reason)s, %(message)s, %(count)s,
+        %(last_nominal)s, %(now)s)
+ON CONFLICT DO NOTHING
+
 -- name: upsert
 -- Take over what a resource says, unless the row has seen this generation. A change of when it runs, and a new
 -- resource under an old name, count from now; any other change leaves what is decided and due where it is.

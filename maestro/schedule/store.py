@@ -1,7 +1,7 @@
 """Schedules in PostgreSQL: what their resources say and when they run next."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -13,13 +13,26 @@ from maestro.calendar.model import Calendar, resolve
 from maestro.db import Connection, Statements
 from maestro.errors import NotFound, SpecRefused
 from maestro.imported import imported_id, refuse_other, taken
+from maestro.schedule.decision import decide
 from maestro.schedule.model import Definition, Schedule, Times, definition_of, times_after, timing_of
-from maestro.schedule.occurrences import Reason
+from maestro.schedule.occurrences import RAN, Outcome, Reason
 from maestro.schedule.timing import Timing
 
 _sql = Statements(__package__)
 
 _NEVER = Times(None, None)
+
+_TIMING = (
+    "cron",
+    "time_zone",
+    "suspended",
+    "jitter_seconds",
+    "calendar_name",
+    "on_holiday",
+    "start_time",
+    "end_time",
+)
+"""What says when it runs: a change of these counts from now."""
 
 
 async def register(
@@ -81,6 +94,8 @@ async def _take_over(
     if imported and not known:
         await _refuse_taken(conn, imported)
         await conn.execute(_sql["pass_id"], {"id": imported})
+    if known and _is_edit(known, definition) and _timing_differs(known, definition):
+        await _note_given_up(conn, known, definition, now)
     schedule_id = await _upsert(conn, definition, times, now, imported)
     if schedule_id is None:
         return  # a newer generation was faster
@@ -88,6 +103,31 @@ async def _take_over(
         await _give_up_waiting(conn, schedule_id, Reason.DELETED, "Its schedule was deleted.", now)
     elif definition.suspended:
         await _give_up_waiting(conn, schedule_id, Reason.SUSPENDED, "Its schedule was suspended.", now)
+
+
+def _timing_differs(known: Schedule, definition: Definition) -> bool:
+    return any(getattr(known, field) != getattr(definition, field) for field in _TIMING)
+
+
+async def _note_given_up(conn: Connection, known: Schedule, definition: Definition, now: datetime) -> None:
+    """Write down what was due by the timing that ends now, and is run no more."""
+    values = {"id": known.id, "generation": definition.generation}
+    row = await (await conn.execute(_sql["hold"], values)).fetchone()
+    if row is None:
+        return
+    try:
+        verdicts = decide(await timing(conn, known), known, row["decided_until"], now)
+    except SpecRefused:
+        return  # stored by a version that could read it
+    how = "suspended" if definition.suspended else "edited"
+    reason = Reason.SUSPENDED if definition.suspended else Reason.EDITED
+    message = f"Its schedule was {how} before its job was made."
+    for verdict in verdicts:
+        given_up = verdict
+        if verdict.outcome in RAN:
+            given_up = replace(verdict, outcome=Outcome.MISSED, reason=reason, message=message)
+        due_at = given_up.effective + known.jitter
+        await conn.execute(_sql["given_up"], vars(given_up) | {"id": known.id, "due_at": due_at, "now": now})
 
 
 async def _calendar_to_use(conn: Connection, definition: Definition, kept: str | None) -> Calendar | None:

@@ -194,6 +194,35 @@ async def test_an_edit_while_the_clock_is_back_fires_nothing_twice(
     assert occurrences(database)[1] == (NOON + 10 * MINUTE, "missed", "Outage", 1)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"cron": "30 * * * *"}, "Edited"), ({"suspend": True}, "Suspended"), ({"parameters": {"x": 1}}, None)],
+)
+async def test_what_is_due_when_its_timing_is_edited_is_told_to_be_missed(
+    conn: Connection, database: psycopg.Connection, change: dict[str, Any], reason: str | None
+) -> None:
+    """At the very second of a run, with two of an outage before it."""
+    automation(database)
+    await register(conn, resource())
+    edited_at = NOON + 3 * HOUR + timedelta(seconds=1)
+    await register(conn, resource(generation=2, **change), edited_at)
+    last = (NOON + 3 * HOUR, "missed", reason, 1) if reason else (NOON + 3 * HOUR, "fired", "", 1)
+    await fire(conn, edited_at)
+    assert occurrences(database) == [(NOON + HOUR, "missed", "Outage", 2), last]
+    await register(conn, resource(generation=2, **change), edited_at + MINUTE)
+    assert len(occurrences(database)) == 2
+
+
+async def test_what_jitter_holds_back_when_its_timing_is_edited_is_told_to_be_missed(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    automation(database)
+    delay = (await register(conn, resource("spread", jitterSeconds=3000))).jitter
+    await register(conn, resource("spread", jitterSeconds=3000, generation=2, cron="30 8 * * *"), NOON + HOUR)
+    await fire(conn, NOON + HOUR + delay)
+    assert occurrences(database) == [(NOON + HOUR, "missed", "Edited", 1)]
+
+
 async def test_without_its_automation_nothing_fires_and_time_goes_on(
     conn: Connection, database: psycopg.Connection
 ) -> None:
