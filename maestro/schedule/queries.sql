@@ -196,7 +196,8 @@ JOIN occurrences o USING (schedule_id, nominal_at)
 
 -- name: decided
 -- New occurrences, each once: whoever decided an instant before has the last word. One that Previous moved and that is
--- thought to have come too late may also stand in a row for several that an outage took.
+-- thought to have come too late may also stand in a row for several that an outage took; of many, one merged into any
+-- of them has no row of its own, and is known by the time that it was moved to.
 INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message, count,
                          last_nominal_at, job_id, decided_at)
 SELECT new.* FROM unnest(
@@ -207,7 +208,9 @@ SELECT new.* FROM unnest(
           decided_at)
 WHERE new.reason IS DISTINCT FROM 'HolidayKnownTooLate' OR NOT EXISTS (
     SELECT FROM occurrences o
-    WHERE o.schedule_id = new.schedule_id AND o.nominal_at <= new.nominal_at AND o.last_nominal_at >= new.nominal_at)
+    WHERE o.schedule_id = new.schedule_id
+      AND (new.nominal_at BETWEEN o.nominal_at AND o.last_nominal_at
+           OR new.effective_at BETWEEN o.effective_at AND least(o.last_nominal_at, o.decided_at)))
 ON CONFLICT DO NOTHING
 RETURNING id, schedule_id, nominal_at
 

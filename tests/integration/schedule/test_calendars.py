@@ -237,6 +237,21 @@ async def test_one_that_an_outage_took_is_not_missed_once_more_at_its_nominal_ti
     assert occurrences(database) == [(MONDAY, "missed", "Outage", 4)]
 
 
+async def test_one_merged_into_many_that_an_outage_took_is_not_missed_at_its_nominal_time(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """The weekend's are moved to Friday, when an outage took more than get rows of their own."""
+    await calendars.register(conn, calendar())
+    spec: dict[str, Any] = {"cron": "*/10 * * * *", "calendar": "brazil", "onHoliday": "Previous"}
+    await register(conn, resource(**spec, catchUp={"policy": "None"}))
+    back = FRIDAY + 11 * HOUR + timedelta(minutes=58)
+    await run(conn, back, back)
+    await run(conn, SUNDAY + 11 * HOUR, SATURDAY)
+    told = set(outcomes(database)[1:])
+    assert outcomes(database)[0] == ("missed", "Outage")
+    assert ("missed", "HolidayKnownTooLate") not in told
+
+
 async def test_skips_of_an_outage_are_written_but_not_counted(
     conn: Connection, database: psycopg.Connection
 ) -> None:
