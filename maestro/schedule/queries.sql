@@ -131,12 +131,13 @@ ORDER BY s.id
 FOR NO KEY UPDATE
 
 -- name: retime
--- What is decided of these, when they are due and when they run next. One whose times are the same is left alone.
+-- What is decided of these, when they are due and when they run next. The cursor moves also where the times stay the
+-- same: what lies before it has its row, and would be decided again after an outage.
 UPDATE schedules s SET decided_until = u.decided_until, due_at = u.due_at, next_run_at = u.next_run_at
 FROM unnest(%(ids)s::integer[], %(decided_until)s::timestamptz[], %(due_at)s::timestamptz[],
             %(next_run_at)s::timestamptz[])
     AS u (id, decided_until, due_at, next_run_at)
-WHERE s.id = u.id AND (s.due_at, s.next_run_at) IS DISTINCT FROM (u.due_at, u.next_run_at)
+WHERE s.id = u.id
 
 -- name: due
 -- The schedules of which an instant is to be decided, held against other dispatchers, with what that needs.

@@ -157,6 +157,21 @@ async def test_a_holiday_that_is_none_after_all_brings_back_no_run_of_the_past(
     ]
 
 
+async def test_an_outage_after_a_holiday_that_is_none_after_all_is_told(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """Wednesday's run waited for Thursday, which has one of its own: no time changes with the edit."""
+    await calendars.register(conn, calendar(holidays=[FEAST]))
+    spec: dict[str, Any] = {"cron": "0 12 * * 3,4,5", "calendar": "brazil", "onHoliday": "Next"}
+    await register(conn, resource(**spec, catchUp={"policy": "None"}))
+    await calendars.register(conn, calendar(generation=2), now=WEDNESDAY + HOUR)
+    await run(conn, FRIDAY + HOUR, FRIDAY + HOUR)
+    assert occurrences(database) == [
+        (WEDNESDAY, "missed", "CalendarChanged", 1),
+        (THURSDAY, "missed", "Outage", 2),
+    ]
+
+
 async def test_one_that_waits_for_a_business_day_waits_on_when_that_becomes_a_holiday_too(
     conn: Connection, database: psycopg.Connection
 ) -> None:
