@@ -88,7 +88,7 @@ async def _fire(conn: Connection, which: str, limit: int, now: datetime | None) 
             broken += more
         fired = await _write(conn, plans, moment, broken)
         if broken:
-            values = {"ids": broken, "due_at": moment + PUT_OFF}
+            values = {"ids": broken, "until": moment + PUT_OFF}
             await conn.execute(_sql["put_off"], values)
     return replace(fired, seen=len(dues))
 

@@ -101,6 +101,7 @@ ON CONFLICT ON CONSTRAINT schedules_name_key DO UPDATE SET
                        excluded.calendar_name, excluded.on_holiday, excluded.start_time, excluded.end_time) AS same
              ) AS timing
     ),
+    put_off_until = NULL,
     retired_at = NULL,
     updated_at = now()
 WHERE s.uid IS DISTINCT FROM excluded.uid OR s.generation < excluded.generation OR s.retired_at IS NOT NULL
@@ -155,8 +156,8 @@ LIMIT %(limit)s
 FOR NO KEY UPDATE OF s SKIP LOCKED
 
 -- name: ready
--- The schedules of which an occurrence waits whose jobs have all ended, or whose time to start is over. The first line
--- is asked of the row as it is once held: it may have been suspended or retired while this statement ran.
+-- The schedules of which an occurrence waits whose jobs have all ended, or whose time to start is over. The first lines
+-- are asked of the row as it is once held: it may have been suspended, retired or put off while this statement ran.
 SELECT s.id, s.namespace, s.name, s.cron, s.time_zone, s.parameters, s.concurrency_policy,
        s.starting_deadline_seconds, s.catch_up_policy, s.catch_up_window_seconds, s.jitter_seconds,
        s.calendar_name, s.on_holiday, s.start_time, s.end_time, s.decided_until, s.due_at, s.automation_name,
@@ -166,10 +167,12 @@ FROM schedules s
 LEFT JOIN automations a ON a.namespace = s.namespace AND a.name = s.automation_name
     AND a.uid IS NOT NULL AND a.retired_at IS NULL
 WHERE NOT s.suspended AND s.retired_at IS NULL
+  AND (s.put_off_until IS NULL OR s.put_off_until <= %(now)s)
   AND s.id IN (
     SELECT o.schedule_id
     FROM occurrences o JOIN schedules w ON w.id = o.schedule_id
     WHERE o.outcome = 'waiting' AND NOT w.suspended AND w.retired_at IS NULL
+      AND (w.put_off_until IS NULL OR w.put_off_until <= %(now)s)
       AND (NOT EXISTS (SELECT FROM jobs WHERE jobs.schedule_id = o.schedule_id
                        AND jobs.status IN ('pending', 'running'))
            OR o.due_at + make_interval(secs => w.starting_deadline_seconds) < %(now)s)
@@ -257,8 +260,9 @@ FROM unnest(%(ids)s::integer[], %(decided_until)s::timestamptz[], %(due_at)s::ti
 WHERE s.id = u.id
 
 -- name: put_off
--- These could not be decided and are tried again later; nothing of theirs is decided meanwhile.
-UPDATE schedules SET due_at = greatest(due_at, %(due_at)s) WHERE id = ANY(%(ids)s::integer[])
+-- These could not be decided and are tried again later; nothing of theirs is decided or started meanwhile.
+UPDATE schedules SET due_at = greatest(due_at, %(until)s), put_off_until = %(until)s
+WHERE id = ANY(%(ids)s::integer[])
 
 -- name: next_due
 -- Seconds until the next schedule is due; null when none ever is.

@@ -28,6 +28,8 @@ ALTER TABLE schedules
     -- When the dispatcher must look at it again: an instant that runs, or one whose skipping is to be written down.
     -- Null: never (suspended, retired, over). next_run_at is the next that will run, for people.
     ADD COLUMN due_at                    timestamptz,
+    -- Until then a schedule that can't be decided is not tried again, nor is a run of it that waits.
+    ADD COLUMN put_off_until             timestamptz,
     -- The latest occurrence, for status; the row may have been taken away with age.
     ADD COLUMN last_occurrence_id        bigint;
 UPDATE schedules SET due_at = next_run_at, decided_until = coalesce(next_run_at - interval '1 second', now())
