@@ -146,7 +146,7 @@ async def _write_lost(conn: Connection, retimed: Sequence[_Retimed], now: dateti
     if not lost:
         return
     message = "It waited for the next business day; then its own day became one, when its time had passed."
-    await conn.execute(
+    written = await conn.execute(
         _sql["decided"],
         {
             "schedule_ids": [user.id for user, _ in lost],
@@ -162,6 +162,7 @@ async def _write_lost(conn: Connection, retimed: Sequence[_Retimed], now: dateti
             "decided_at": [now] * len(lost),
         },
     )
+    await conn.execute(_sql["told_last"], {"ids": [row["id"] for row in await written.fetchall()]})
 
 
 def _with_includers(name: str, known: Definitions) -> set[str]:

@@ -59,6 +59,14 @@ INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome,
 VALUES (%(id)s, %(nominal)s, %(effective)s, %(due_at)s, %(outcome)s, %(reason)s, %(message)s, %(count)s,
         %(last_nominal)s, %(now)s)
 ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: told_last
+-- The last of these occurrences that were written beside a batch is the one that status tells of its schedule.
+UPDATE schedules s SET last_occurrence_id = o.id
+FROM (SELECT DISTINCT ON (schedule_id) schedule_id, id FROM occurrences WHERE id = ANY(%(ids)s::bigint[])
+      ORDER BY schedule_id, nominal_at DESC) AS o
+WHERE s.id = o.schedule_id
 
 -- name: upsert
 -- Take over what a resource says, unless the row has seen this generation. A change of when it runs, and a new

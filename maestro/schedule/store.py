@@ -122,12 +122,16 @@ async def _note_given_up(conn: Connection, known: Schedule, definition: Definiti
     how = "suspended" if definition.suspended else "edited"
     reason = Reason.SUSPENDED if definition.suspended else Reason.EDITED
     message = f"Its schedule was {how} before its job was made."
+    ids = []
     for verdict in verdicts:
         given_up = verdict
         if verdict.outcome in RAN:
             given_up = replace(verdict, outcome=Outcome.MISSED, reason=reason, message=message)
         due_at = given_up.effective + known.jitter
-        await conn.execute(_sql["given_up"], vars(given_up) | {"id": known.id, "due_at": due_at, "now": now})
+        occurrence = vars(given_up) | {"id": known.id, "due_at": due_at, "now": now}
+        written = await conn.execute(_sql["given_up"], occurrence)
+        ids += [each["id"] for each in await written.fetchall()]
+    await conn.execute(_sql["told_last"], {"ids": ids})
 
 
 async def _calendar_to_use(conn: Connection, definition: Definition, kept: str | None) -> Calendar | None:

@@ -148,7 +148,9 @@ async def test_a_holiday_that_is_none_after_all_brings_back_no_run_of_the_past(
     await register(conn, resource(**spec))
     await run(conn, WEDNESDAY + HOUR)
     await calendars.register(conn, calendar(generation=2), now=WEDNESDAY + HOUR)
-    assert (await schedule_row(conn)).due_at == WEDNESDAY + 6 * HOUR
+    row = await schedule_row(conn)
+    assert row.due_at == WEDNESDAY + 6 * HOUR
+    assert (row.last_occurrence_at, row.last_reason) == (WEDNESDAY, "CalendarChanged")
     await run(conn, SUNDAY, WEDNESDAY + 2 * HOUR)
     assert occurrences(database) == [
         (WEDNESDAY - 6 * HOUR, "missed", "CalendarChanged", 1),
