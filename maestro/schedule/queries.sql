@@ -206,6 +206,11 @@ SELECT o.schedule_id, o.nominal_at
 FROM unnest(%(schedule_ids)s::integer[], %(nominal_at)s::timestamptz[]) AS asked (schedule_id, nominal_at)
 JOIN occurrences o USING (schedule_id, nominal_at)
 
+-- name: known_ahead
+-- Instants of these schedules that are yet to come and have their occurrence already: those that Previous moved.
+SELECT schedule_id, nominal_at FROM occurrences
+WHERE schedule_id = ANY(%(ids)s::integer[]) AND nominal_at > %(now)s
+
 -- name: decided
 -- New occurrences, each once: whoever decided an instant before has the last word. One that Previous moved and that is
 -- thought to have come too late may also stand in a row for several that an outage took; of many, one merged into any

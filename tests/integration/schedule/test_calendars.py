@@ -174,6 +174,24 @@ async def test_an_outage_after_a_holiday_that_is_none_after_all_is_told(
     ]
 
 
+async def test_one_that_has_run_the_day_before_is_not_shown_as_next_when_an_edit_opens_its_day(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    await calendars.register(conn, calendar(holidays=[FEAST]))
+    spec: dict[str, Any] = {"cron": "0 12,13 * * 3", "calendar": "brazil", "onHoliday": "Previous"}
+    await register(conn, resource(**spec))
+    await run(conn, TUESDAY)
+    await calendars.register(conn, calendar(generation=2), now=TUESDAY)
+    assert (await schedule_row(conn)).next_run_at == WEDNESDAY + HOUR
+    edited = resource(**spec, generation=2, jitterSeconds=0, startTime="2026-01-01T00:00:00Z")
+    assert (await register(conn, edited, TUESDAY)).next_run_at == WEDNESDAY + HOUR
+    await run(conn, WEDNESDAY + HOUR, TUESDAY)
+    assert occurrences(database) == [
+        (WEDNESDAY, "shifted", "Holiday", 1),
+        (WEDNESDAY + HOUR, "fired", "", 1),
+    ]
+
+
 async def test_one_that_waits_for_a_business_day_waits_on_when_that_becomes_a_holiday_too(
     conn: Connection, database: psycopg.Connection
 ) -> None:
