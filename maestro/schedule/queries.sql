@@ -277,6 +277,24 @@ WHERE s.id = u.id
 UPDATE schedules SET due_at = greatest(due_at, %(until)s), put_off_until = %(until)s
 WHERE id = ANY(%(ids)s::integer[])
 
+-- name: take_up_versions
+-- With other versions of holidays and time zones than before, the schedules in service are looked at now: nothing is
+-- decided before its time, but their times are written anew. Held in the order in which an edit of a calendar does.
+WITH changed AS (
+    UPDATE computed_with SET holidays = %(holidays)s, tzdata = %(tzdata)s
+    WHERE (holidays, tzdata) IS DISTINCT FROM (%(holidays)s, %(tzdata)s)
+    RETURNING one
+), begun AS (
+    INSERT INTO computed_with (holidays, tzdata) VALUES (%(holidays)s, %(tzdata)s) ON CONFLICT DO NOTHING
+), held AS (
+    SELECT id FROM schedules
+    WHERE EXISTS (SELECT FROM changed)
+      AND retired_at IS NULL AND NOT suspended AND decided_until IS NOT NULL
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+UPDATE schedules s SET due_at = least(s.due_at, now()) FROM held WHERE s.id = held.id
+
 -- name: next_due
 -- Seconds until the next schedule is due; null when none ever is.
 SELECT extract(epoch FROM min(due_at) - now())::float8 AS seconds FROM schedules

@@ -38,6 +38,13 @@ DROP INDEX schedules_due;
 CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX schedules_of_calendar ON schedules (namespace, calendar_name) WHERE calendar_name IS NOT NULL;
 
+-- The versions of holidays and time zones that the times of schedules were computed with: one row, or none yet.
+CREATE TABLE computed_with (
+    one      boolean PRIMARY KEY DEFAULT true CHECK (one),
+    holidays text NOT NULL,
+    tzdata   text NOT NULL
+);
+
 -- What became of each nominal instant of a schedule.
 CREATE TABLE occurrences (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
