@@ -24,6 +24,7 @@ from maestro.job.store import claim_owed, grant_slots, settle
 from maestro.schedule.firing import Fired, fire_due, start_waiting
 from maestro.schedule.occurrences import Outcome
 from maestro.schedule.store import seconds_to_next
+from maestro.schedule.versions import take_up, versions_here
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ _DRAIN_BATCH = 100
 _RETENTION_SECONDS = 600.0
 _RETENTION_PAUSE = 0.2  # between two batches
 _PARTITION_SECONDS = 3600.0
+_VERSIONS_SECONDS = 3600.0  # what this process goes by stays; another one may have gone by others meanwhile
 
 
 class Dispatcher:
@@ -83,6 +85,7 @@ class Dispatcher:
             self.drain_dead_letters,
             self.apply_retention,
             self.keep_partitions,
+            self.take_up_versions,
             self._figures.measure,
         )
         return [Loop(step.__name__, step, self._database) for step in steps]
@@ -211,3 +214,12 @@ class Dispatcher:
         async with self._transaction() as conn:
             await conn.execute(_sql["partitions"])
         return _PARTITION_SECONDS
+
+    async def take_up_versions(self) -> float:
+        """Let the times of schedules be written anew that were computed with other holidays or time zones."""
+        versions = await asyncio.to_thread(versions_here)
+        async with self._transaction() as conn:
+            count = await take_up(conn, versions)
+        if count:
+            log.info("the times of %d schedules are computed anew, with %s", count, versions)
+        return _VERSIONS_SECONDS

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from maestro.calendar.store import Definitions, Registered
 from maestro.db import Connection, Statements
 from maestro.errors import MaestroError
 from maestro.schedule.model import Times, times_after, timing_of
-from maestro.schedule.occurrences import Outcome, Reason
+from maestro.schedule.occurrences import Outcome, Reason, known_ahead
 from maestro.schedule.store import current_time
 from maestro.schedule.timing import Instant, OnHoliday, between, effective_of, jitter_of, runs_after
 
@@ -96,7 +96,8 @@ async def _retime_users(conn: Connection, registered: Registered, before: Defini
     if not users:
         return
     # There may be many; whoever else this process serves shall not wait for it.
-    retimed = await asyncio.to_thread(lambda: list(_retimed_of(users, before, known, now)))
+    ahead = await known_ahead(conn, [user.id for user in users], now)
+    retimed = await asyncio.to_thread(lambda: list(_retimed_of(users, before, known, now, ahead)))
     await _write_lost(conn, retimed, now)
     await conn.execute(
         _sql["retime"],
@@ -110,21 +111,27 @@ async def _retime_users(conn: Connection, registered: Registered, before: Defini
 
 
 def _retimed_of(
-    users: Sequence[_User], before: Definitions, known: Definitions, now: datetime
+    users: Sequence[_User],
+    before: Definitions,
+    known: Definitions,
+    now: datetime,
+    ahead: Mapping[int, Collection[datetime]],
 ) -> Iterator[_Retimed]:
     for user in users:
         try:
-            yield _retimed(user, before, known, now)
+            yield _retimed(user, before, known, now, ahead.get(user.id, ()))
         except MaestroError as error:
             # Stored by a version that could read it. It is no reason to refuse the calendar.
             log.error("the schedule %s/%s keeps its times: %s", user.namespace, user.name, error)
 
 
-def _retimed(user: _User, before: Definitions, known: Definitions, now: datetime) -> _Retimed:
+def _retimed(
+    user: _User, before: Definitions, known: Definitions, now: datetime, ahead: Collection[datetime]
+) -> _Retimed:
     timing = timing_of(user, resolve(user.calendar_name, known))
     decided_until = user.decided(now)
     lost = list(_lost(user, before, known, decided_until))
-    return _Retimed(user, decided_until, times_after(timing, decided_until, user.jitter), lost)
+    return _Retimed(user, decided_until, times_after(timing, decided_until, user.jitter, ahead), lost)
 
 
 def _lost(user: _User, before: Definitions, known: Definitions, decided_until: datetime) -> Iterator[Instant]:
@@ -146,7 +153,7 @@ async def _write_lost(conn: Connection, retimed: Sequence[_Retimed], now: dateti
     if not lost:
         return
     message = "It waited for the next business day; then its own day became one, when its time had passed."
-    await conn.execute(
+    written = await conn.execute(
         _sql["decided"],
         {
             "schedule_ids": [user.id for user, _ in lost],
@@ -162,6 +169,7 @@ async def _write_lost(conn: Connection, retimed: Sequence[_Retimed], now: dateti
             "decided_at": [now] * len(lost),
         },
     )
+    await conn.execute(_sql["told_last"], {"ids": [row["id"] for row in await written.fetchall()]})
 
 
 def _with_includers(name: str, known: Definitions) -> set[str]:

@@ -21,7 +21,7 @@ from maestro.errors import MaestroError
 from maestro.job.model import Job, NewJob
 from maestro.job.store import cancel_all, insert
 from maestro.schedule.model import Concurrency
-from maestro.schedule.occurrences import RAN, Outcome
+from maestro.schedule.occurrences import RAN, Outcome, known_ahead
 from maestro.schedule.planning import Due, Plan, Surroundings, Waiting, plan_of
 from maestro.schedule.store import current_time
 
@@ -77,7 +77,7 @@ async def _fire(conn: Connection, which: str, limit: int, now: datetime | None) 
         if not dues:
             return Fired(0)
         surroundings = await _surroundings(
-            conn, dues, [due.id for due in dues if which == "ready" or _minds(due)]
+            conn, dues, [due.id for due in dues if which == "ready" or _minds(due)], moment
         )
         # After a long outage it takes a while, in which this process goes on to publish and to answer.
         plans, broken = await asyncio.to_thread(_plans, dues, surroundings, moment)
@@ -88,7 +88,7 @@ async def _fire(conn: Connection, which: str, limit: int, now: datetime | None) 
             broken += more
         fired = await _write(conn, plans, moment, broken)
         if broken:
-            values = {"ids": broken, "due_at": moment + PUT_OFF}
+            values = {"ids": broken, "until": moment + PUT_OFF}
             await conn.execute(_sql["put_off"], values)
     return replace(fired, seen=len(dues))
 
@@ -98,19 +98,23 @@ def _minds(due: Due) -> bool:
     return due.concurrency_policy != Concurrency.ALLOW
 
 
-async def _surroundings(conn: Connection, dues: Sequence[Due], minding: Sequence[int]) -> Surroundings:
+async def _surroundings(
+    conn: Connection, dues: Sequence[Due], minding: Sequence[int], now: datetime
+) -> Surroundings:
     """`minding` are the ids of those whose open jobs and waiting occurrences are of interest."""
     namespaces = {due.namespace for due in dues if due.calendar_name}
     calendars = await definitions(conn, namespaces) if namespaces else {}
+    moved = [due.id for due in dues if due.calendar_name]
+    ahead = await known_ahead(conn, moved, now) if moved else {}
     if not minding:
-        return Surroundings(calendars, {}, {})
+        return Surroundings(calendars, {}, {}, known_ahead=ahead)
     open_jobs: dict[int, list[UUID]] = {}
     for row in await (await conn.execute(_sql["open_jobs"], {"ids": list(minding)})).fetchall():
         open_jobs.setdefault(row["schedule_id"], []).append(row["id"])
     waiting: dict[int, list[Waiting]] = {}
     for row in await (await conn.execute(_sql["waiting"], {"ids": list(minding)})).fetchall():
         waiting.setdefault(row.pop("schedule_id"), []).append(Waiting(**row))
-    return Surroundings(calendars, open_jobs, waiting)
+    return Surroundings(calendars, open_jobs, waiting, known_ahead=ahead)
 
 
 def _plans(dues: Sequence[Due], surroundings: Surroundings, now: datetime) -> tuple[list[Plan], list[int]]:

@@ -1,6 +1,6 @@
 """A schedule, as its custom resource says it and as PostgreSQL holds it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -10,7 +10,16 @@ from uuid import UUID
 from maestro.calendar.model import Calendar
 from maestro.errors import BadInput, SpecRefused
 from maestro.schedule import cron
-from maestro.schedule.timing import OnHoliday, Timing, jitter_of, runs_after, wakes_after
+from maestro.schedule.timing import (
+    Fate,
+    Instant,
+    OnHoliday,
+    Timing,
+    between,
+    jitter_of,
+    runs_after,
+    wakes_after,
+)
 
 
 class Concurrency(StrEnum):
@@ -195,11 +204,21 @@ class Times:
     next_run_at: datetime | None
 
 
-def times_after(timing: Timing, after: datetime, jitter: timedelta) -> Times:
-    """Those after the instant that all is decided up to."""
-    first = next(runs_after(timing, after), None)
+def times_after(
+    timing: Timing, after: datetime, jitter: timedelta, known: Collection[datetime] = ()
+) -> Times:
+    """Those after the instant that all is decided up to; `known` nominal instants have run, or will not."""
+    first = next((run for run in runs_after(timing, after) if _is_open(timing, run, known)), None)
     runs = first.effective + jitter if first else None
     if timing.calendar is None:
         return Times(runs, runs)  # every instant runs
     wakes = wakes_after(timing, after)
     return Times(wakes + jitter if wakes else None, runs)
+
+
+def _is_open(timing: Timing, run: Instant, known: Collection[datetime]) -> bool:
+    """Whether something runs at that time: it, or in its place one that would be merged into it."""
+    if run.nominal not in known:
+        return True
+    together = between(timing, run.effective - timedelta.resolution, run.effective)
+    return any(each.fate is Fate.MERGED and each.nominal not in known for each in together)

@@ -92,6 +92,15 @@ async def list_of(
     return [_occurrence(row) for row in await cursor.fetchall()]
 
 
+async def known_ahead(conn: Connection, ids: Sequence[int], now: datetime) -> dict[int, set[datetime]]:
+    """Nominal instants after `now` that are decided already, by schedule: an edit may bring them up again."""
+    found: dict[int, set[datetime]] = {}
+    cursor = await conn.execute(_sql["known_ahead"], {"ids": list(ids), "now": now})
+    for row in await cursor.fetchall():
+        found.setdefault(row["schedule_id"], set()).add(row["nominal_at"])
+    return found
+
+
 async def unreported(conn: Connection, *, limit: int) -> list[Report]:
     """Those that did not fire and have no event yet, the oldest first; of resources that are gone as well."""
     cursor = await conn.execute(_sql["unreported"], {"limit": limit})

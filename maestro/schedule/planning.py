@@ -72,6 +72,8 @@ class Surroundings:
     waiting: Mapping[int, list[Waiting]]
     settled: Mapping[int, set[datetime]] = field(default_factory=dict)
     """Nominal instants that have their occurrence and that a calendar's edit brought up again."""
+    known_ahead: Mapping[int, set[datetime]] = field(default_factory=dict)
+    """Nominal instants yet to come that have their occurrence."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ class _Planning:
         self._waiting = surroundings.waiting.get(due.id, [])
         self._settled = surroundings.settled.get(due.id, set())
         until = max(due.decided_until, now - self._jitter)
-        self._plan = Plan(due, until, times_after(self._timing, until, self._jitter))
+        known = surroundings.known_ahead.get(due.id, set())
+        self._plan = Plan(due, until, times_after(self._timing, until, self._jitter, known))
 
     def plan(self) -> Plan:
         verdicts = decide(self._timing, self._due, self._due.decided_until, self._plan.decided_until)

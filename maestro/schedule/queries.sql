@@ -59,6 +59,14 @@ INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome,
 VALUES (%(id)s, %(nominal)s, %(effective)s, %(due_at)s, %(outcome)s, %(reason)s, %(message)s, %(count)s,
         %(last_nominal)s, %(now)s)
 ON CONFLICT DO NOTHING
+RETURNING id
+
+-- name: told_last
+-- The last of these occurrences that were written beside a batch is the one that status tells of its schedule.
+UPDATE schedules s SET last_occurrence_id = o.id
+FROM (SELECT DISTINCT ON (schedule_id) schedule_id, id FROM occurrences WHERE id = ANY(%(ids)s::bigint[])
+      ORDER BY schedule_id, nominal_at DESC) AS o
+WHERE s.id = o.schedule_id
 
 -- name: upsert
 -- Take over what a resource says, unless the row has seen this generation. A change of when it runs, and a new
@@ -101,6 +109,7 @@ ON CONFLICT ON CONSTRAINT schedules_name_key DO UPDATE SET
                        excluded.calendar_name, excluded.on_holiday, excluded.start_time, excluded.end_time) AS same
              ) AS timing
     ),
+    put_off_until = NULL,
     retired_at = NULL,
     updated_at = now()
 WHERE s.uid IS DISTINCT FROM excluded.uid OR s.generation < excluded.generation OR s.retired_at IS NOT NULL
@@ -131,12 +140,13 @@ ORDER BY s.id
 FOR NO KEY UPDATE
 
 -- name: retime
--- What is decided of these, when they are due and when they run next. One whose times are the same is left alone.
+-- What is decided of these, when they are due and when they run next. The cursor moves also where the times stay the
+-- same: what lies before it has its row, and would be decided again after an outage.
 UPDATE schedules s SET decided_until = u.decided_until, due_at = u.due_at, next_run_at = u.next_run_at
 FROM unnest(%(ids)s::integer[], %(decided_until)s::timestamptz[], %(due_at)s::timestamptz[],
             %(next_run_at)s::timestamptz[])
     AS u (id, decided_until, due_at, next_run_at)
-WHERE s.id = u.id AND (s.due_at, s.next_run_at) IS DISTINCT FROM (u.due_at, u.next_run_at)
+WHERE s.id = u.id
 
 -- name: due
 -- The schedules of which an instant is to be decided, held against other dispatchers, with what that needs.
@@ -154,8 +164,8 @@ LIMIT %(limit)s
 FOR NO KEY UPDATE OF s SKIP LOCKED
 
 -- name: ready
--- The schedules of which an occurrence waits whose jobs have all ended, or whose time to start is over. The first line
--- is asked of the row as it is once held: it may have been suspended or retired while this statement ran.
+-- The schedules of which an occurrence waits whose jobs have all ended, or whose time to start is over. The first lines
+-- are asked of the row as it is once held: it may have been suspended, retired or put off while this statement ran.
 SELECT s.id, s.namespace, s.name, s.cron, s.time_zone, s.parameters, s.concurrency_policy,
        s.starting_deadline_seconds, s.catch_up_policy, s.catch_up_window_seconds, s.jitter_seconds,
        s.calendar_name, s.on_holiday, s.start_time, s.end_time, s.decided_until, s.due_at, s.automation_name,
@@ -165,10 +175,12 @@ FROM schedules s
 LEFT JOIN automations a ON a.namespace = s.namespace AND a.name = s.automation_name
     AND a.uid IS NOT NULL AND a.retired_at IS NULL
 WHERE NOT s.suspended AND s.retired_at IS NULL
+  AND (s.put_off_until IS NULL OR s.put_off_until <= %(now)s)
   AND s.id IN (
     SELECT o.schedule_id
     FROM occurrences o JOIN schedules w ON w.id = o.schedule_id
     WHERE o.outcome = 'waiting' AND NOT w.suspended AND w.retired_at IS NULL
+      AND (w.put_off_until IS NULL OR w.put_off_until <= %(now)s)
       AND (NOT EXISTS (SELECT FROM jobs WHERE jobs.schedule_id = o.schedule_id
                        AND jobs.status IN ('pending', 'running'))
            OR o.due_at + make_interval(secs => w.starting_deadline_seconds) < %(now)s)
@@ -194,9 +206,15 @@ SELECT o.schedule_id, o.nominal_at
 FROM unnest(%(schedule_ids)s::integer[], %(nominal_at)s::timestamptz[]) AS asked (schedule_id, nominal_at)
 JOIN occurrences o USING (schedule_id, nominal_at)
 
+-- name: known_ahead
+-- Instants of these schedules that are yet to come and have their occurrence already: those that Previous moved.
+SELECT schedule_id, nominal_at FROM occurrences
+WHERE schedule_id = ANY(%(ids)s::integer[]) AND nominal_at > %(now)s
+
 -- name: decided
 -- New occurrences, each once: whoever decided an instant before has the last word. One that Previous moved and that is
--- thought to have come too late may also stand in a row for several that an outage took.
+-- thought to have come too late may also stand in a row for several that an outage took; of many, one merged into any
+-- of them has no row of its own, and is known by the time that it was moved to.
 INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message, count,
                          last_nominal_at, job_id, decided_at)
 SELECT new.* FROM unnest(
@@ -207,7 +225,9 @@ SELECT new.* FROM unnest(
           decided_at)
 WHERE new.reason IS DISTINCT FROM 'HolidayKnownTooLate' OR NOT EXISTS (
     SELECT FROM occurrences o
-    WHERE o.schedule_id = new.schedule_id AND o.nominal_at <= new.nominal_at AND o.last_nominal_at >= new.nominal_at)
+    WHERE o.schedule_id = new.schedule_id
+      AND (new.nominal_at BETWEEN o.nominal_at AND o.last_nominal_at
+           OR new.effective_at BETWEEN o.effective_at AND least(o.last_nominal_at, o.decided_at)))
 ON CONFLICT DO NOTHING
 RETURNING id, schedule_id, nominal_at
 
@@ -253,8 +273,27 @@ FROM unnest(%(ids)s::integer[], %(decided_until)s::timestamptz[], %(due_at)s::ti
 WHERE s.id = u.id
 
 -- name: put_off
--- These could not be decided and are tried again later; nothing of theirs is decided meanwhile.
-UPDATE schedules SET due_at = greatest(due_at, %(due_at)s) WHERE id = ANY(%(ids)s::integer[])
+-- These could not be decided and are tried again later; nothing of theirs is decided or started meanwhile.
+UPDATE schedules SET due_at = greatest(due_at, %(until)s), put_off_until = %(until)s
+WHERE id = ANY(%(ids)s::integer[])
+
+-- name: take_up_versions
+-- With other versions of holidays and time zones than before, the schedules in service are looked at now: nothing is
+-- decided before its time, but their times are written anew. Held in the order in which an edit of a calendar does.
+WITH changed AS (
+    UPDATE computed_with SET holidays = %(holidays)s, tzdata = %(tzdata)s
+    WHERE (holidays, tzdata) IS DISTINCT FROM (%(holidays)s, %(tzdata)s)
+    RETURNING one
+), begun AS (
+    INSERT INTO computed_with (holidays, tzdata) VALUES (%(holidays)s, %(tzdata)s) ON CONFLICT DO NOTHING
+), held AS (
+    SELECT id FROM schedules
+    WHERE EXISTS (SELECT FROM changed)
+      AND retired_at IS NULL AND NOT suspended AND decided_until IS NOT NULL
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+UPDATE schedules s SET due_at = least(s.due_at, now()) FROM held WHERE s.id = held.id
 
 -- name: next_due
 -- Seconds until the next schedule is due; null when none ever is.

@@ -15,7 +15,7 @@ from maestro.errors import NotFound, SpecRefused
 from maestro.imported import imported_id, refuse_other, taken
 from maestro.schedule.decision import decide
 from maestro.schedule.model import Definition, Schedule, Times, definition_of, times_after, timing_of
-from maestro.schedule.occurrences import RAN, Outcome, Reason
+from maestro.schedule.occurrences import RAN, Outcome, Reason, known_ahead
 from maestro.schedule.timing import Timing
 
 _sql = Statements(__package__)
@@ -90,7 +90,8 @@ async def _take_over(
 ) -> None:
     kept = known.calendar_name if known and _is_edit(known, definition) else None
     timing = timing_of(definition, await _calendar_to_use(conn, definition, kept))
-    times = _NEVER if definition.suspended else times_after(timing, now, definition.jitter)
+    ahead = (await known_ahead(conn, [known.id], now)).get(known.id, ()) if known else ()
+    times = _NEVER if definition.suspended else times_after(timing, now, definition.jitter, ahead)
     if imported and not known:
         await _refuse_taken(conn, imported)
         await conn.execute(_sql["pass_id"], {"id": imported})
@@ -122,12 +123,16 @@ async def _note_given_up(conn: Connection, known: Schedule, definition: Definiti
     how = "suspended" if definition.suspended else "edited"
     reason = Reason.SUSPENDED if definition.suspended else Reason.EDITED
     message = f"Its schedule was {how} before its job was made."
+    ids = []
     for verdict in verdicts:
         given_up = verdict
         if verdict.outcome in RAN:
             given_up = replace(verdict, outcome=Outcome.MISSED, reason=reason, message=message)
         due_at = given_up.effective + known.jitter
-        await conn.execute(_sql["given_up"], vars(given_up) | {"id": known.id, "due_at": due_at, "now": now})
+        occurrence = vars(given_up) | {"id": known.id, "due_at": due_at, "now": now}
+        written = await conn.execute(_sql["given_up"], occurrence)
+        ids += [each["id"] for each in await written.fetchall()]
+    await conn.execute(_sql["told_last"], {"ids": ids})
 
 
 async def _calendar_to_use(conn: Connection, definition: Definition, kept: str | None) -> Calendar | None:

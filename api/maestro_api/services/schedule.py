@@ -122,12 +122,13 @@ class Schedules:
             schedule = await store.get(conn, schedule_id)
             timing = await store.timing(conn, schedule)
             now = await store.current_time(conn)
+            known = (await occurrences.known_ahead(conn, [schedule.id], now)).get(schedule.id, ())
         if schedule.suspended:
             return []
         if schedule.decided_until:  # an edit gives up what jitter held back
             now = max(now, schedule.decided_until + schedule.jitter)
         # In a thread, since a rare expression takes a while.
-        return await asyncio.to_thread(upcoming, timing, schedule.jitter, now, count)
+        return await asyncio.to_thread(upcoming, timing, schedule.jitter, now, count, known)
 
     async def preview(self, spec: Spec, namespace: str | None) -> Sequence[datetime]:
         """The next instants at which a schedule like that would run. Raises BadInput."""

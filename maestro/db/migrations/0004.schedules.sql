@@ -28,6 +28,8 @@ ALTER TABLE schedules
     -- When the dispatcher must look at it again: an instant that runs, or one whose skipping is to be written down.
     -- Null: never (suspended, retired, over). next_run_at is the next that will run, for people.
     ADD COLUMN due_at                    timestamptz,
+    -- Until then a schedule that can't be decided is not tried again, nor is a run of it that waits.
+    ADD COLUMN put_off_until             timestamptz,
     -- The latest occurrence, for status; the row may have been taken away with age.
     ADD COLUMN last_occurrence_id        bigint;
 UPDATE schedules SET due_at = next_run_at, decided_until = coalesce(next_run_at - interval '1 second', now())
@@ -35,6 +37,13 @@ WHERE retired_at IS NULL;
 DROP INDEX schedules_due;
 CREATE INDEX schedules_due ON schedules (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX schedules_of_calendar ON schedules (namespace, calendar_name) WHERE calendar_name IS NOT NULL;
+
+-- The versions of holidays and time zones that the times of schedules were computed with: one row, or none yet.
+CREATE TABLE computed_with (
+    one      boolean PRIMARY KEY DEFAULT true CHECK (one),
+    holidays text NOT NULL,
+    tzdata   text NOT NULL
+);
 
 -- What became of each nominal instant of a schedule.
 CREATE TABLE occurrences (

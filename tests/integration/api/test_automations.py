@@ -395,5 +395,5 @@ def test_a_queue_never_changes(service: Service, fields: dict[str, str]) -> None
 def test_put_refuses_worker_too(service: Service) -> None:
     made = service.automation()
     assert service.put(f"/automations/{made['id']}", {"worker": {"script": "x"}}).status_code == 400
-    assert service.put("/automations/99", {"description": "x"}).status_code == 404
-    assert service.delete("/automations/99").status_code == 404
+    assert service.put("/automations/999999999", {"description": "x"}).status_code == 404
+    assert service.delete("/automations/999999999").status_code == 404

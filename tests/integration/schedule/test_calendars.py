@@ -148,12 +148,47 @@ async def test_a_holiday_that_is_none_after_all_brings_back_no_run_of_the_past(
     await register(conn, resource(**spec))
     await run(conn, WEDNESDAY + HOUR)
     await calendars.register(conn, calendar(generation=2), now=WEDNESDAY + HOUR)
-    assert (await schedule_row(conn)).due_at == WEDNESDAY + 6 * HOUR
+    row = await schedule_row(conn)
+    assert row.due_at == WEDNESDAY + 6 * HOUR
+    assert (row.last_occurrence_at, row.last_reason) == (WEDNESDAY, "CalendarChanged")
     await run(conn, SUNDAY, WEDNESDAY + 2 * HOUR)
     assert occurrences(database) == [
         (WEDNESDAY - 6 * HOUR, "missed", "CalendarChanged", 1),
         (WEDNESDAY, "missed", "CalendarChanged", 1),
         (WEDNESDAY + 6 * HOUR, "fired", "", 1),
+    ]
+
+
+async def test_an_outage_after_a_holiday_that_is_none_after_all_is_told(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """Wednesday's run waited for Thursday, which has one of its own: no time changes with the edit."""
+    await calendars.register(conn, calendar(holidays=[FEAST]))
+    spec: dict[str, Any] = {"cron": "0 12 * * 3,4,5", "calendar": "brazil", "onHoliday": "Next"}
+    await register(conn, resource(**spec, catchUp={"policy": "None"}))
+    await calendars.register(conn, calendar(generation=2), now=WEDNESDAY + HOUR)
+    await run(conn, FRIDAY + HOUR, FRIDAY + HOUR)
+    assert occurrences(database) == [
+        (WEDNESDAY, "missed", "CalendarChanged", 1),
+        (THURSDAY, "missed", "Outage", 2),
+    ]
+
+
+async def test_one_that_has_run_the_day_before_is_not_shown_as_next_when_an_edit_opens_its_day(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    await calendars.register(conn, calendar(holidays=[FEAST]))
+    spec: dict[str, Any] = {"cron": "0 12,13 * * 3", "calendar": "brazil", "onHoliday": "Previous"}
+    await register(conn, resource(**spec))
+    await run(conn, TUESDAY)
+    await calendars.register(conn, calendar(generation=2), now=TUESDAY)
+    assert (await schedule_row(conn)).next_run_at == WEDNESDAY + HOUR
+    edited = resource(**spec, generation=2, jitterSeconds=0, startTime="2026-01-01T00:00:00Z")
+    assert (await register(conn, edited, TUESDAY)).next_run_at == WEDNESDAY + HOUR
+    await run(conn, WEDNESDAY + HOUR, TUESDAY)
+    assert occurrences(database) == [
+        (WEDNESDAY, "shifted", "Holiday", 1),
+        (WEDNESDAY + HOUR, "fired", "", 1),
     ]
 
 
@@ -235,6 +270,21 @@ async def test_one_that_an_outage_took_is_not_missed_once_more_at_its_nominal_ti
     await register(conn, resource(**spec, catchUp={"policy": "None"}), MONDAY - HOUR)
     await run(conn, WEDNESDAY + 3 * HOUR, TUESDAY + 6 * HOUR)
     assert occurrences(database) == [(MONDAY, "missed", "Outage", 4)]
+
+
+async def test_one_merged_into_many_that_an_outage_took_is_not_missed_at_its_nominal_time(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    """The weekend's are moved to Friday, when an outage took more than get rows of their own."""
+    await calendars.register(conn, calendar())
+    spec: dict[str, Any] = {"cron": "*/10 * * * *", "calendar": "brazil", "onHoliday": "Previous"}
+    await register(conn, resource(**spec, catchUp={"policy": "None"}))
+    back = FRIDAY + 11 * HOUR + timedelta(minutes=58)
+    await run(conn, back, back)
+    await run(conn, SUNDAY + 11 * HOUR, SATURDAY)
+    told = set(outcomes(database)[1:])
+    assert outcomes(database)[0] == ("missed", "Outage")
+    assert ("missed", "HolidayKnownTooLate") not in told
 
 
 async def test_skips_of_an_outage_are_written_but_not_counted(

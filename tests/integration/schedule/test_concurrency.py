@@ -189,6 +189,22 @@ async def test_a_wait_past_the_starting_deadline_is_missed(
     assert row(database, 3)[0] == "waiting"
 
 
+async def test_what_waits_of_a_schedule_that_cannot_be_read_is_tried_each_minute(
+    conn: Connection, database: psycopg.Connection
+) -> None:
+    schedule = await register(conn, resource(concurrencyPolicy="Queue"))
+    await fire(conn, 1)
+    await fire(conn, 2)
+    end_jobs(database)
+    database.execute("UPDATE schedules SET cron = 'LW' WHERE id = %s", [schedule.id])
+    minute = 1 / 60
+    seen = [(await start(conn, 2 + minutes * minute)).seen for minutes in (1, 1.5, 2, 2.5)]
+    assert seen == [1, 0, 1, 0]
+    database.execute("UPDATE schedules SET cron = '0 * * * *' WHERE id = %s", [schedule.id])
+    await start(conn, 2 + 3 * minute)
+    assert row(database, 2)[0] == "fired"
+
+
 @pytest.mark.parametrize("how", ["suspended", "deleted", "made anew"])
 async def test_nothing_waits_for_a_schedule_that_runs_no_more(
     conn: Connection, database: psycopg.Connection, how: str

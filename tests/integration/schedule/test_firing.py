@@ -218,7 +218,9 @@ async def test_what_jitter_holds_back_when_its_timing_is_edited_is_told_to_be_mi
 ) -> None:
     automation(database)
     delay = (await register(conn, resource("spread", jitterSeconds=3000))).jitter
-    await register(conn, resource("spread", jitterSeconds=3000, generation=2, cron="30 8 * * *"), NOON + HOUR)
+    edited = resource("spread", jitterSeconds=3000, generation=2, cron="30 8 * * *")
+    row = await register(conn, edited, NOON + HOUR)
+    assert (row.last_occurrence_at, row.last_reason) == (NOON + HOUR, "Edited")
     await fire(conn, NOON + HOUR + delay)
     assert occurrences(database) == [(NOON + HOUR, "missed", "Edited", 1)]
 

@@ -7,6 +7,7 @@ import pytest
 
 from maestro.calendar.model import definition_of, resolve
 from maestro.schedule.cron import parse
+from maestro.schedule.model import times_after
 from maestro.schedule.timing import Fate, OnHoliday, Timing, between, runs_after
 from maestro.schedule.upcoming import upcoming
 
@@ -39,6 +40,19 @@ def test_one_that_ran_on_the_business_day_before_comes_no_more() -> None:
     before = FRIDAY - timedelta(hours=1)
     [(nominal, effective, fate), *_] = shown(timing("0 12 28,30 * *", OnHoliday.PREVIOUS), 2, before)
     assert (nominal, effective, fate) == (28, 27, Fate.RUNS)
+
+
+def test_one_that_has_run_before_an_edit_brought_it_up_comes_no_more() -> None:
+    monday = FRIDAY.replace(day=30, minute=0)
+    asked = timing("0 12 * * *", OnHoliday.NEXT)
+    found = [each.instant for each in upcoming(asked, NONE, FRIDAY, 3, {monday})]
+    # Of the two that would be merged into Monday's the first runs.
+    shown_as = [(each.nominal.day, each.fate) for each in found]
+    assert shown_as == [(28, Fate.RUNS), (29, Fate.MERGED), (1, Fate.RUNS)]
+    assert found[1].merged_into == found[0].nominal
+    assert times_after(asked, FRIDAY, NONE, {monday}).next_run_at == monday
+    alone = timing("0 12 * * mon-fri", OnHoliday.NEXT)
+    assert times_after(alone, FRIDAY, NONE, {monday}).next_run_at == monday + timedelta(days=1)
 
 
 def test_there_may_be_fewer_or_none() -> None:
