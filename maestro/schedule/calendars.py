@@ -13,7 +13,7 @@ from maestro.calendar.store import Definitions, Registered
 from maestro.db import Connection, Statements
 from maestro.errors import MaestroError
 from maestro.schedule.model import Times, times_after, timing_of
-from maestro.schedule.occurrences import Outcome, Reason, known_ahead
+from maestro.schedule.occurrences import Decided, Outcome, Reason, known_ahead, write_aside
 from maestro.schedule.store import current_time
 from maestro.schedule.timing import Instant, OnHoliday, between, effective_of, jitter_of, runs_after
 
@@ -82,11 +82,6 @@ async def register(
     return registered
 
 
-async def retire(conn: Connection, namespace: str, name: str, *, uid: str | None = None) -> Registered | None:
-    """Its resource is gone: as `maestro.calendar.store.retire` does it. Its users go on by it."""
-    return await store.retire(conn, namespace, name, uid=uid)
-
-
 async def _retime_users(conn: Connection, registered: Registered, before: Definitions, now: datetime) -> None:
     namespace, name = registered.definition.namespace, registered.definition.name
     known = (await store.definitions(conn, [namespace]))[namespace]
@@ -149,27 +144,21 @@ def _lost(user: _User, before: Definitions, known: Definitions, decided_until: d
 
 
 async def _write_lost(conn: Connection, retimed: Sequence[_Retimed], now: datetime) -> None:
-    lost = [(each.user, instant) for each in retimed for instant in each.lost]
-    if not lost:
-        return
     message = "It waited for the next business day; then its own day became one, when its time had passed."
-    written = await conn.execute(
-        _sql["decided"],
-        {
-            "schedule_ids": [user.id for user, _ in lost],
-            "nominal_at": [instant.nominal for _, instant in lost],
-            "effective_at": [instant.nominal for _, instant in lost],
-            "due_at": [instant.nominal + user.jitter for user, instant in lost],
-            "outcomes": [Outcome.MISSED] * len(lost),
-            "reasons": [Reason.CALENDAR_CHANGED] * len(lost),
-            "messages": [message] * len(lost),
-            "counts": [1] * len(lost),
-            "last_nominal_at": [None] * len(lost),
-            "job_ids": [None] * len(lost),
-            "decided_at": [now] * len(lost),
-        },
-    )
-    await conn.execute(_sql["told_last"], {"ids": [row["id"] for row in await written.fetchall()]})
+    lost = [
+        Decided(
+            each.user.id,
+            instant.nominal,
+            instant.nominal,
+            instant.nominal + each.user.jitter,
+            Outcome.MISSED,
+            Reason.CALENDAR_CHANGED,
+            message,
+        )
+        for each in retimed
+        for instant in each.lost
+    ]
+    await write_aside(conn, lost, now)
 
 
 def _with_includers(name: str, known: Definitions) -> set[str]:

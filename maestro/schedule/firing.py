@@ -21,7 +21,7 @@ from maestro.errors import MaestroError
 from maestro.job.model import Job, NewJob
 from maestro.job.store import cancel_all, insert
 from maestro.schedule.model import Concurrency
-from maestro.schedule.occurrences import RAN, Outcome, known_ahead
+from maestro.schedule.occurrences import RAN, Decided, Outcome, known_ahead, write
 from maestro.schedule.planning import Due, Plan, Surroundings, Waiting, plan_of
 from maestro.schedule.store import current_time
 
@@ -205,26 +205,23 @@ async def _write_ended(conn: Connection, plans: Sequence[Plan], now: datetime) -
 
 async def _write_new(conn: Connection, plans: Sequence[Plan], now: datetime) -> dict[_Key, int]:
     """The ids of the occurrences that were not there yet, by schedule and nominal instant."""
-    new = [(plan.due.id, each) for plan in plans for each in plan.new]
-    if not new:
-        return {}
-    found = await conn.execute(
-        _sql["decided"],
-        {
-            "schedule_ids": [schedule_id for schedule_id, _ in new],
-            "nominal_at": [each.verdict.nominal for _, each in new],
-            "effective_at": [each.verdict.effective for _, each in new],
-            "due_at": [each.due_at for _, each in new],
-            "outcomes": [each.verdict.outcome for _, each in new],
-            "reasons": [each.verdict.reason for _, each in new],
-            "messages": [each.verdict.message for _, each in new],
-            "counts": [each.verdict.count for _, each in new],
-            "last_nominal_at": [each.verdict.last_nominal for _, each in new],
-            "job_ids": [each.job_id for _, each in new],
-            "decided_at": [now] * len(new),
-        },
-    )
-    return _ids_by_key(await found.fetchall())
+    new = [
+        Decided(
+            schedule_id=plan.due.id,
+            nominal_at=each.verdict.nominal,
+            effective_at=each.verdict.effective,
+            due_at=each.due_at,
+            outcome=each.verdict.outcome,
+            reason=each.verdict.reason,
+            message=each.verdict.message,
+            count=each.verdict.count,
+            last_nominal_at=each.verdict.last_nominal,
+            job_id=each.job_id,
+        )
+        for plan in plans
+        for each in plan.new
+    ]
+    return _ids_by_key(await write(conn, new, now))
 
 
 def _ids_by_key(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, int]:

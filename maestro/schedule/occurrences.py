@@ -74,6 +74,22 @@ class Occurrence:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """A row to be written, in the words of `Occurrence`."""
+
+    schedule_id: int
+    nominal_at: datetime
+    effective_at: datetime
+    due_at: datetime
+    outcome: Outcome
+    reason: str | None
+    message: str | None
+    count: int = 1
+    last_nominal_at: datetime | None = None
+    job_id: UUID | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """An occurrence that did not fire, and the resource whose event is to tell so."""
 
@@ -81,6 +97,23 @@ class Report:
     name: str
     uid: str | None
     occurrence: Occurrence
+
+
+async def write(conn: Connection, decided: Sequence[Decided], now: datetime) -> list[dict[str, Any]]:
+    """Write them and return id, schedule_id and nominal_at of those that were not there yet."""
+    if not decided:
+        return []
+    columns: dict[str, list[Any]] = {
+        field.name: [getattr(each, field.name) for each in decided] for field in fields(Decided)
+    }
+    found = await conn.execute(_sql["decided"], columns | {"decided_at": [now] * len(decided)})
+    return await found.fetchall()
+
+
+async def write_aside(conn: Connection, decided: Sequence[Decided], now: datetime) -> None:
+    """Write what an edit decides, which a dispatcher's batch does not; status tells of the last of it."""
+    written = await write(conn, decided, now)
+    await conn.execute(_sql["told_last"], {"ids": [row["id"] for row in written]})
 
 
 async def list_of(

@@ -52,15 +52,6 @@ SELECT decided_until FROM schedules
 WHERE id = %(id)s AND generation < %(generation)s AND retired_at IS NULL AND due_at IS NOT NULL
 FOR NO KEY UPDATE
 
--- name: given_up
--- An occurrence of the timing that an edit ends.
-INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message, count, last_nominal_at,
-                         decided_at)
-VALUES (%(id)s, %(nominal)s, %(effective)s, %(due_at)s, %(outcome)s, %(reason)s, %(message)s, %(count)s,
-        %(last_nominal)s, %(now)s)
-ON CONFLICT DO NOTHING
-RETURNING id
-
 -- name: told_last
 -- The last of these occurrences that were written beside a batch is the one that status tells of its schedule.
 UPDATE schedules s SET last_occurrence_id = o.id
@@ -218,9 +209,9 @@ WHERE schedule_id = ANY(%(ids)s::integer[]) AND nominal_at > %(now)s
 INSERT INTO occurrences (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message, count,
                          last_nominal_at, job_id, decided_at)
 SELECT new.* FROM unnest(
-    %(schedule_ids)s::integer[], %(nominal_at)s::timestamptz[], %(effective_at)s::timestamptz[],
-    %(due_at)s::timestamptz[], %(outcomes)s::text[], %(reasons)s::text[], %(messages)s::text[], %(counts)s::integer[],
-    %(last_nominal_at)s::timestamptz[], %(job_ids)s::uuid[], %(decided_at)s::timestamptz[]
+    %(schedule_id)s::integer[], %(nominal_at)s::timestamptz[], %(effective_at)s::timestamptz[],
+    %(due_at)s::timestamptz[], %(outcome)s::text[], %(reason)s::text[], %(message)s::text[], %(count)s::integer[],
+    %(last_nominal_at)s::timestamptz[], %(job_id)s::uuid[], %(decided_at)s::timestamptz[]
 ) AS new (schedule_id, nominal_at, effective_at, due_at, outcome, reason, message, count, last_nominal_at, job_id,
           decided_at)
 WHERE new.reason IS DISTINCT FROM 'HolidayKnownTooLate' OR NOT EXISTS (

@@ -15,7 +15,7 @@ from maestro.errors import NotFound, SpecRefused
 from maestro.imported import imported_id, refuse_other, taken
 from maestro.schedule.decision import decide
 from maestro.schedule.model import Definition, Schedule, Times, definition_of, times_after, timing_of
-from maestro.schedule.occurrences import RAN, Outcome, Reason, known_ahead
+from maestro.schedule.occurrences import RAN, Decided, Outcome, Reason, known_ahead, write_aside
 from maestro.schedule.timing import Timing
 
 _sql = Statements(__package__)
@@ -123,16 +123,25 @@ async def _note_given_up(conn: Connection, known: Schedule, definition: Definiti
     how = "suspended" if definition.suspended else "edited"
     reason = Reason.SUSPENDED if definition.suspended else Reason.EDITED
     message = f"Its schedule was {how} before its job was made."
-    ids = []
-    for verdict in verdicts:
-        given_up = verdict
-        if verdict.outcome in RAN:
-            given_up = replace(verdict, outcome=Outcome.MISSED, reason=reason, message=message)
-        due_at = given_up.effective + known.jitter
-        occurrence = vars(given_up) | {"id": known.id, "due_at": due_at, "now": now}
-        written = await conn.execute(_sql["given_up"], occurrence)
-        ids += [each["id"] for each in await written.fetchall()]
-    await conn.execute(_sql["told_last"], {"ids": ids})
+    given_up = [
+        replace(each, outcome=Outcome.MISSED, reason=reason, message=message) if each.outcome in RAN else each
+        for each in verdicts
+    ]
+    decided = [
+        Decided(
+            schedule_id=known.id,
+            nominal_at=each.nominal,
+            effective_at=each.effective,
+            due_at=each.effective + known.jitter,
+            outcome=each.outcome,
+            reason=each.reason,
+            message=each.message,
+            count=each.count,
+            last_nominal_at=each.last_nominal,
+        )
+        for each in given_up
+    ]
+    await write_aside(conn, decided, now)
 
 
 async def _calendar_to_use(conn: Connection, definition: Definition, kept: str | None) -> Calendar | None:

@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from maestro.calendar.model import Calendar, Definition, definition_of, resolve
+from maestro.calendar.store import retire
 from maestro.errors import SpecRefused, Unavailable
 from maestro.kube import CALENDAR
 from maestro.schedule import calendars, store
@@ -63,7 +64,7 @@ async def _serve(services: Services, key: Key, resource: Resource, findings: Fin
 async def _retire(services: Services, key: Key) -> None:
     services.settled(key)
     async with services.database() as connection:
-        row = await calendars.retire(connection, key.namespace, key.name)
+        row = await retire(connection, key.namespace, key.name)
     if row is not None:
         for user in services.users_of(key):
             services.mark(user)

@@ -21,6 +21,7 @@ from integration.schedule.given import (
     resource,
 )
 from maestro.calendar import store as calendar_store
+from maestro.calendar.store import retire
 from maestro.db import Connection, open_pool
 from maestro.errors import SpecRefused
 from maestro.schedule import calendars, store
@@ -352,8 +353,8 @@ async def test_a_deleted_calendar_goes_on_for_its_users_and_takes_no_new_ones(
 ) -> None:
     await calendars.register(conn, calendar(holidays=[FEAST]))
     used = await register(conn, resource(**DAILY))
-    assert await calendars.retire(conn, "bots", "brazil")
-    assert await calendars.retire(conn, "bots", "brazil") is None
+    assert await retire(conn, "bots", "brazil")
+    assert await retire(conn, "bots", "brazil") is None
     await run(conn, WEDNESDAY + HOUR)
     assert outcomes(database) == [("fired", ""), ("skipped", "Holiday")]
     with pytest.raises(SpecRefused) as refusal:
