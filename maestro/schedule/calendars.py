@@ -12,10 +12,10 @@ from maestro.calendar.model import resolve
 from maestro.calendar.store import Definitions, Registered
 from maestro.db import Connection, Statements
 from maestro.errors import MaestroError
-from maestro.schedule.model import Times, times_after, timing_of
+from maestro.schedule.model import Jittered, Times, times_after, timing_of
 from maestro.schedule.occurrences import Decided, Outcome, Reason, known_ahead, write_aside
 from maestro.schedule.store import current_time
-from maestro.schedule.timing import Instant, OnHoliday, between, effective_of, jitter_of, runs_after
+from maestro.schedule.timing import Instant, OnHoliday, between, effective_of, runs_after
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _LANDING = timedelta(hours=25)
 
 
 @dataclass(frozen=True)
-class _User:
+class _User(Jittered):
     """A schedule that goes by a calendar: what its times follow from."""
 
     id: int
@@ -42,10 +42,6 @@ class _User:
     jitter_seconds: int
     decided_until: datetime
     due_at: datetime | None
-
-    @property
-    def jitter(self) -> timedelta:
-        return jitter_of(self.namespace, self.name, self.jitter_seconds)
 
     def decided(self, now: datetime) -> datetime:
         """What all is decided up to: until now, unless something is due and not decided yet."""

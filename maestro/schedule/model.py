@@ -57,8 +57,21 @@ class Timed(Protocol):
     def end_time(self) -> datetime | None: ...
 
 
+class Jittered:
+    """Whatever knows its schedule's jitter."""
+
+    namespace: str
+    name: str
+    jitter_seconds: int
+
+    @property
+    def jitter(self) -> timedelta:
+        """What is added to each effective instant."""
+        return jitter_of(self.namespace, self.name, self.jitter_seconds)
+
+
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Jittered):
     """One row of `schedules`, with what it refers to."""
 
     id: int
@@ -105,14 +118,9 @@ class Schedule:
     updated_at: datetime
     retired_at: datetime | None
 
-    @property
-    def jitter(self) -> timedelta:
-        """What is added to each effective instant."""
-        return jitter_of(self.namespace, self.name, self.jitter_seconds)
-
 
 @dataclass(frozen=True)
-class Definition:
+class Definition(Jittered):
     """What a Schedule's custom resource says, with every absent value filled in."""
 
     namespace: str
@@ -133,11 +141,6 @@ class Definition:
     on_holiday: str
     start_time: datetime | None
     end_time: datetime | None
-
-    @property
-    def jitter(self) -> timedelta:
-        """What is added to each effective instant."""
-        return jitter_of(self.namespace, self.name, self.jitter_seconds)
 
 
 def definition_of(resource: Mapping[str, Any], *, default_time_zone: str) -> Definition:

@@ -15,14 +15,14 @@ from maestro.calendar.store import Definitions
 from maestro.errors import BadInput, ParametersRefused
 from maestro.job.model import NewJob
 from maestro.schedule.decision import GRACE, Verdict, decide, spoken, without_settled
-from maestro.schedule.model import Concurrency, Times, times_after, timing_of
+from maestro.schedule.model import Concurrency, Jittered, Times, times_after, timing_of
 from maestro.schedule.occurrences import RAN, Outcome, Reason
 from maestro.schedule.parameters import parameters_at
-from maestro.schedule.timing import Timing, jitter_of
+from maestro.schedule.timing import Timing
 
 
 @dataclass(frozen=True)
-class Due:
+class Due(Jittered):
     """A schedule of which something is to be decided, with what that needs."""
 
     id: int
@@ -120,7 +120,7 @@ class _Planning:
     def __init__(self, due: Due, surroundings: Surroundings, now: datetime) -> None:
         self._due = due
         self._now = now
-        self._jitter = jitter_of(due.namespace, due.name, due.jitter_seconds)
+        self._jitter = due.jitter
         self._timing = _timing(due, surroundings.calendars)
         self._open = surroundings.open_jobs.get(due.id, [])
         self._waiting = surroundings.waiting.get(due.id, [])
